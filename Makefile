@@ -1,0 +1,130 @@
+# Farrier: everything a developer runs. Needs Debian 12 or 13, root and make; each target sets up what it needs.
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export UV_PYTHON_DOWNLOADS := never
+export VIRTUAL_ENV := $(CURDIR)/.venv
+export MOLECULE_COMMAND_BORDERS := 0
+
+APT_PACKAGES := ca-certificates curl debian-archive-keyring git iproute2 mmdebstrap nftables openssh-client python3-venv \
+                systemd-container xz-utils zstd
+
+.PHONY: help
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[.a-z][-.a-z]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---- tools --------------------------------------------------------------------------------------------------------
+
+.PHONY: apt
+apt:
+	@dpkg-query -W -f '$${db:Status-Status}\n' $(APT_PACKAGES) 2>&1 | grep -qvx installed || exit 0
+	echo "==> apt: $(APT_PACKAGES)"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends $(APT_PACKAGES) >/dev/null
+
+.PHONY: .venv
+.venv: .venv/.installed  ## Python tools from the hashed lock, and this project, into .venv
+
+.venv/bin/uv: requirements/uv.txt | apt
+	@echo "==> .venv: python and uv"
+	/usr/bin/python3 -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	touch $@
+
+.venv/.synced: requirements/dev.txt .venv/bin/uv
+	@echo "==> .venv: tools of requirements/dev.txt"
+	.venv/bin/uv pip sync --quiet --require-hashes requirements/dev.txt
+	touch .venv/bin/uv $@
+
+.venv/.installed: pyproject.toml .venv/.synced
+	@echo "==> .venv: farrier itself (editable)"
+	.venv/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# A lock holds hashes of the public index and no address: it is made without this machine's pip and uv settings.
+COMPILE := env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL -u UV_INDEX_URL -u UV_DEFAULT_INDEX -u UV_INDEX PIP_CONFIG_FILE=/dev/null UV_NO_CONFIG=1 \
+           .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.PHONY: lock
+lock: .venv/bin/uv  ## make the Python locks anew from requirements/*.in
+	@for name in uv dev; do
+	  echo "==> requirements/$$name.txt"
+	  $(COMPILE) --upgrade requirements/$$name.in --output-file requirements/$$name.txt
+	done
+
+# ---- the demo -----------------------------------------------------------------------------------------------------
+
+CHANNEL := https://channel.test/local
+CHANNEL_PORT := 8642
+
+.PHONY: prepare
+prepare: .venv
+	@testbed image bookworm trixie-warm bookworm-warm >/dev/null
+	testbed channel build build/channel
+	url=$$(testbed serve build/channel/channel --port $(CHANNEL_PORT))
+	$(MAKE) build/locks/.made URL="$$url"
+
+build/locks/.made: build/channel/channel/linux-64/repodata.json $(wildcard stacks/*/envs/*.yml)
+	@farrier lock --all --channel $(CHANNEL) --mirror $(CHANNEL)=$(URL) --locks build/locks
+	touch $@
+
+.PHONY: demo
+demo: prepare  ## boot a local host `pegasus`, deploy onto it, print how to use it
+	@python -m testbed.demo
+
+.PHONY: demo-down
+demo-down: .venv  ## remove the demo's hosts and everything of them but the image cache
+	@testbed down pegasus unicorn
+	testbed tidy
+	rm -rf build/demo build/locks build/channel
+
+.PHONY: clean
+clean:  ## remove all that any target made: hosts, network, image cache, build/, .venv
+	@[ ! -x .venv/bin/testbed ] || .venv/bin/testbed clean
+	rm -rf build .venv .ansible .mypy_cache .pytest_cache .ruff_cache *.egg-info
+
+# ---- tests --------------------------------------------------------------------------------------------------------
+
+PYTHON_CODE := $(wildcard app farrier host molecule plugins stacks tests)
+
+.PHONY: lint
+lint: .venv  ## ruff, mypy, yamllint, shellcheck, ansible-lint
+	@echo "==> ruff";          ruff check --output-format concise --quiet . && ruff format --quiet --check . || { echo "try: ruff check --fix . ; ruff format ."; exit 1; }
+	echo "==> mypy";          mypy --no-error-summary $(PYTHON_CODE)
+	echo "==> yamllint";      yamllint --strict .
+	echo "==> shellcheck";    git ls-files --cached --others --exclude-standard | xargs grep -lE '^#!/bin/(ba)?sh' -- | xargs shellcheck
+	echo "==> ansible-lint";  ansible-lint --offline -q
+
+.PHONY: unit
+unit: .venv  ## the tests that need no host
+	@pytest tests/unit
+
+.PHONY: hosts
+hosts: .venv  ## the tests of hosts: driver, Molecule scenarios
+	@pytest tests/hosts
+
+.PHONY: test
+test: .venv  ## everything that a change must pass
+	@SECONDS=0
+	$(MAKE) lint
+	FARRIER_LINT_SECONDS=$$SECONDS pytest tests -m 'not slow'
+
+.PHONY: test-all
+test-all: .venv  ## test, the slow tests, faults and bench
+	@SECONDS=0
+	$(MAKE) lint
+	FARRIER_LINT_SECONDS=$$SECONDS pytest tests
+	$(MAKE) faults bench
+
+.PHONY: bench
+bench: prepare  ## measure; table, and figures in build/bench.json
+	@python -m tests.bench
+
+.PHONY: faults
+faults: prepare  ## cause faults and check what was promised; table, and build/faults.json
+	@python -m tests.faults

@@ -1,0 +1,58 @@
+"""Celery over Redis as the carrier of wake-up calls. A lost message costs nothing: the ledger sends it again."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from celery import Celery
+
+from app.core.settings import Settings
+
+log = logging.getLogger(__name__)
+WAKE = "farrier.wake"
+USER = "app"  # of Redis
+SECONDS = 2  # that Redis has for an answer where a web request waits for it
+
+
+class Sender(Protocol):
+    """What wakes a worker."""
+
+    def __call__(self, job_id: str, queue: str) -> bool:
+        """Send the message; False when that was not possible just now."""
+
+
+def broker_url(settings: Settings) -> str:
+    """The address of the stack's Redis, with its password."""
+    return f"redis+socket://{USER}:{quote(settings.redis_password, safe='')}@{settings.redis_socket}?virtual_host=0"
+
+
+def common(settings: Settings) -> dict[str, Any]:
+    """Celery settings that sender and worker share."""
+    return {
+        "broker_url": broker_url(settings),
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_ignore_result": True,
+        "task_default_queue": settings.queues[0],
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,  # for ever
+    }
+
+
+def sender(settings: Settings) -> Sender:
+    """A function that wakes the workers of a queue."""
+    celery = Celery(f"{settings.stack}-sender", set_as_current=False)
+    celery.conf.update(common(settings))
+    celery.conf.broker_transport_options = {"socket_connect_timeout": SECONDS, "socket_timeout": SECONDS}
+
+    def send(job_id: str, queue: str) -> bool:
+        try:
+            celery.send_task(WAKE, args=[job_id], queue=queue, retry=False)
+        except Exception as error:  # whatever the transport raises: the reaper tries again
+            log.warning("job %s: no message could be sent (%s); it stays queued", job_id, type(error).__name__)
+            return False
+        return True
+
+    return send

@@ -1,0 +1,96 @@
+"""Is this service ready? Each dependency is asked for real; what is missing is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from app.core.broker import USER
+from app.core.ledger import Database, Workers
+from app.core.settings import MIB, Settings
+from app.core.storage import Storage
+
+SECONDS = 2.0  # that a dependency has for its answer
+OK = "ok"
+Check = Callable[[], str]  # gives "ok" or what is wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """The outcome of all checks by name."""
+
+    checks: Mapping[str, str]
+
+    @property
+    def missing(self) -> list[str]:
+        """The checks that did not pass."""
+        return [name for name, outcome in self.checks.items() if outcome != OK]
+
+    def body(self) -> dict[str, Any]:
+        """What /health/ready answers."""
+        missing = self.missing
+        return {"status": "not ready" if missing else "ready", "checks": dict(self.checks), "missing": missing}
+
+
+def _outcome(check: Check) -> str:
+    try:
+        return check()
+    except Exception as error:  # whatever a dependency raises is the finding
+        return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+
+
+def ask(checks: Mapping[str, Check]) -> Readiness:
+    """Do all checks."""
+    return Readiness({name: _outcome(check) for name, check in checks.items()})
+
+
+def redis_check(settings: Settings) -> Check:
+    """Whether Redis takes a write (it may answer a ping while its disk is full)."""
+    client = redis.Redis(
+        unix_socket_path=str(settings.redis_socket),
+        username=USER,
+        password=settings.redis_password,
+        socket_timeout=SECONDS,
+        socket_connect_timeout=SECONDS,
+    )
+
+    def check() -> str:
+        client.set("farrier:health", settings.service, ex=60)
+        return OK
+
+    return check
+
+
+def ledger_check(database: Database) -> Check:
+    """Whether the ledger gives its write lock."""
+
+    def check() -> str:
+        with database.write() as connection:
+            connection.exec_driver_sql("SELECT count(*) FROM leases")
+        return OK
+
+    return check
+
+
+def worker_checks(workers: Workers, queues: Sequence[str]) -> dict[str, Check]:
+    """For each queue, whether a live worker serves it."""
+
+    def check(queue: str) -> Check:
+        return lambda: OK if queue in workers.live_queues() else f"no live worker serves the queue {queue}"
+
+    return {f"worker:{queue}": check(queue) for queue in queues}
+
+
+def disk_check(storage: Storage, reserve: int) -> Check:
+    """Whether more than `reserve` bytes are free."""
+
+    def check() -> str:
+        free = storage.free()
+        if free > reserve:
+            return OK
+        return f"{free // MIB} MiB free on the disk of {storage.root}, {reserve // MIB} MiB are kept in reserve"
+
+    return check

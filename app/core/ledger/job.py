@@ -1,0 +1,86 @@
+"""A job as the ledger knows it, and the pure sums made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+DEFAULT_DURATION = 240.0  # seconds that a job is taken to last before any has ended
+DURATIONS = 20  # how many of the last durations the mean is made of
+
+
+class State(StrEnum):
+    """The states of a job; the last three are ends."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What a job is made of when it is submitted."""
+
+    id: str
+    queue: str
+    pipeline: str
+    input_name: str
+    options: Mapping[str, Any]
+    verify: bool = False
+    release: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the ledger."""
+
+    seq: int
+    id: str
+    state: str
+    attempt: int
+    owner: str | None
+    boot_id: str | None
+    lease_until: float | None
+    started_at: float | None
+    queue: str
+    pipeline: str
+    release: str
+    verify: bool
+    options: Mapping[str, Any]
+    input_name: str
+    error_code: str | None
+    error_message: str | None
+    progress: float
+    step: int
+    steps: int
+    step_name: str | None
+    summary: Mapping[str, Any] | None
+    result_size: int | None
+    duration: float | None
+    submitted_wall: float
+    ended_wall: float | None
+
+
+FIELDS = tuple(field.name for field in fields(Job))
+
+
+def job_from(row: Mapping[str, Any]) -> Job:
+    """The job of one row of the table `jobs`."""
+    return Job(**{name: row[name] for name in FIELDS})
+
+
+def mean_duration(durations: Sequence[float]) -> float:
+    """Seconds that a job is expected to last, from the durations of the last ones that ended well."""
+    last = durations[:DURATIONS]
+    return sum(last) / len(last) if last else DEFAULT_DURATION
+
+
+def remaining(elapsed: float, progress: float, mean: float) -> float:
+    """Seconds that a running job is expected to need still: by its own progress once that says something."""
+    if progress >= 5:
+        return elapsed * (100 - progress) / progress
+    return max(0.0, mean - elapsed)

@@ -1,0 +1,47 @@
+"""Heartbeats: which workers are alive, on which queues, and whether they still take jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import and_, delete, insert, select, update
+
+from app.core.ledger.clock import Clock
+from app.core.ledger.database import Database
+from app.core.ledger.tables import workers
+
+
+class Workers:
+    """The workers that a ledger knows."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def beat(self, name: str, queues: Sequence[str], lasts: float, *, draining: bool = False) -> None:
+        """Note that the worker lives, for `lasts` seconds; `draining` means that it takes no further job."""
+        until = self._clock.now() + lasts
+        values = {"boot_id": self._clock.boot_id, "alive_until": until, "draining": draining}
+        with self._database.write() as connection:
+            connection.execute(delete(workers).where(and_(workers.c.name == name, workers.c.queue.not_in(queues))))
+            for queue in queues:
+                row = and_(workers.c.name == name, workers.c.queue == queue)
+                if not connection.execute(update(workers).where(row).values(**values)).rowcount:
+                    connection.execute(insert(workers).values(name=name, queue=queue, **values))
+
+    def leave(self, name: str) -> None:
+        """Forget a worker that ended in order."""
+        with self._database.write() as connection:
+            connection.execute(delete(workers).where(workers.c.name == name))
+
+    def live_queues(self) -> set[str]:
+        """The queues that at least one live worker serves."""
+        alive = and_(workers.c.boot_id == self._clock.boot_id, workers.c.alive_until > self._clock.now())
+        with self._database.read() as connection:
+            return set(connection.execute(select(workers.c.queue).where(alive)).scalars())
+
+    def is_draining(self, name: str) -> bool:
+        """Whether the worker was told to end after its present job."""
+        query = select(workers.c.draining).where(workers.c.name == name)
+        with self._database.read() as connection:
+            return any(connection.execute(query).scalars())

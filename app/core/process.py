@@ -1,0 +1,37 @@
+"""Who a process is, so that others on the same host can tell whether it still lives."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+def _started(pid: int) -> str | None:
+    """The start time of a process in clock ticks since boot, or None where there is no such process (or a zombie)."""
+    try:
+        stat = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The name in brackets may hold spaces and brackets; state is field 3, the start time field 22.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def _namespace() -> str:
+    return str((PROC / "self/ns/pid").stat().st_ino)
+
+
+def owner(name: str) -> str:
+    """This process as the owner of a job: `<worker> <pid> <start time> <pid namespace>`."""
+    pid = os.getpid()
+    return f"{name} {pid} {_started(pid)} {_namespace()}"
+
+
+def is_gone(text: str) -> bool:
+    """Whether the owner's process has ended for sure; False for one that we cannot see into."""
+    parts = text.rsplit(" ", 3)
+    if len(parts) != 4 or not parts[1].isdigit() or parts[3] != _namespace():
+        return False
+    return _started(int(parts[1])) != parts[2]

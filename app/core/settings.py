@@ -1,0 +1,99 @@
+"""The settings of a service process, read once from the environment that its unit gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+REQUIRED = (
+    "FARRIER_STACK",
+    "FARRIER_SERVICE",
+    "FARRIER_STATE",
+    "FARRIER_REDIS_SOCKET",
+    "FARRIER_PIPELINES",
+    "FARRIER_QUEUES",
+    "CREDENTIALS_DIRECTORY",
+)
+MIB = 1024 * 1024
+
+
+class SettingsError(ValueError):
+    """The environment lacks something or holds a wrong value; the message names all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that a web or worker process is told from outside. Sizes are bytes, times seconds."""
+
+    stack: str
+    service: str
+    instance: str
+    state: Path
+    redis_socket: Path
+    pipelines: Path
+    queues: tuple[str, ...]
+    redis_password: str
+    verify_token: str
+    release: str
+    boot_id: str | None
+    upload_limit: int
+    disk_reserve: int
+    lease: int
+    max_attempts: int
+
+    @property
+    def worker_name(self) -> str:
+        """The name under which this process keeps its heartbeat and claims jobs, e.g. `worker@0`."""
+        return f"{self.service}@{self.instance}"
+
+
+def _number(environment: Mapping[str, str], name: str, default: int, problems: list[str]) -> int:
+    text = environment.get(name, str(default))
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    problems.append(f"{name} is {text!r}; write a whole number above 0")
+    return default
+
+
+def _credential(folder: str, name: str, problems: list[str]) -> str:
+    path = Path(folder) / name
+    try:
+        value = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        problems.append(f"credential {path} cannot be read ({error.strerror}); add LoadCredential={name}:… to the unit")
+        return ""
+    if not value:
+        problems.append(f"credential {path} is empty")
+    return value
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Read the settings from an environment; raises SettingsError that lists every problem at once."""
+    problems = [f"{name} is not set" for name in REQUIRED if not environment.get(name)]
+    if problems:
+        raise SettingsError("; ".join(problems))
+    queues = tuple(name.strip() for name in environment["FARRIER_QUEUES"].split(",") if name.strip())
+    if not queues:
+        problems.append("FARRIER_QUEUES names no queue")
+    credentials = environment["CREDENTIALS_DIRECTORY"]
+    settings = Settings(
+        stack=environment["FARRIER_STACK"],
+        service=environment["FARRIER_SERVICE"],
+        instance=environment.get("FARRIER_INSTANCE", "0"),
+        state=Path(environment["FARRIER_STATE"]),
+        redis_socket=Path(environment["FARRIER_REDIS_SOCKET"]),
+        pipelines=Path(environment["FARRIER_PIPELINES"]),
+        queues=queues,
+        redis_password=_credential(credentials, "redis-password", problems),
+        verify_token=_credential(credentials, "verify-token", problems),
+        release=environment.get("FARRIER_RELEASE", ""),
+        boot_id=environment.get("FARRIER_BOOT_ID") or None,
+        upload_limit=_number(environment, "FARRIER_UPLOAD_LIMIT", 600 * MIB, problems),
+        disk_reserve=_number(environment, "FARRIER_DISK_RESERVE", 512 * MIB, problems),
+        lease=_number(environment, "FARRIER_LEASE", 30, problems),
+        max_attempts=_number(environment, "FARRIER_MAX_ATTEMPTS", 3, problems),
+    )
+    if problems:
+        raise SettingsError("; ".join(problems))
+    return settings

@@ -1,0 +1,124 @@
+"""The files of jobs in a local folder. No name that came from a user ever becomes part of a path."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+JOB_ID = re.compile(r"[0-9a-f]{32}")
+SUFFIX = re.compile(r"(\.[a-z0-9]{1,8}){1,2}")
+RESULT = "result.zip"
+
+
+def new_job_id() -> str:
+    """An id that nobody can guess: 128 random bits."""
+    return secrets.token_hex(16)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """`uploads/<job>/`, `results/<job>/<attempt>/` and `work/<job>/<attempt>/` under one root on one filesystem."""
+
+    root: Path
+
+    def _folder(self, kind: str, job_id: str) -> Path:
+        if not JOB_ID.fullmatch(job_id):
+            raise ValueError(f"{job_id!r} is no job id")
+        return self.root / kind / job_id
+
+    def free(self) -> int:
+        """Bytes that may still be written."""
+        return shutil.disk_usage(self.root).free
+
+    # ---- uploads ----------------------------------------------------------------------------------------------------
+
+    def begin_upload(self, job_id: str) -> Path:
+        """The path that an upload is written to before it is accepted."""
+        folder = self._folder("uploads", job_id)
+        folder.mkdir(parents=True)
+        return folder / "part"
+
+    def accept_upload(self, job_id: str, suffix: str) -> Path:
+        """Turn the written upload into the job's input, on disk for good."""
+        if not SUFFIX.fullmatch(suffix):
+            raise ValueError(f"{suffix!r} is no file suffix")
+        folder = self._folder("uploads", job_id)
+        _sync(folder / "part")
+        final = (folder / "part").rename(folder / f"input{suffix}")
+        _sync(folder)
+        return final
+
+    def input(self, job_id: str) -> Path | None:
+        """The job's input, or None where there is none (any more)."""
+        found = sorted(self._folder("uploads", job_id).glob("input.*"))
+        return found[0] if found else None
+
+    # ---- work and results -------------------------------------------------------------------------------------------
+
+    def begin_work(self, job_id: str, attempt: int) -> Path:
+        """An empty work folder for this attempt, with the input in it; what earlier attempts left is deleted."""
+        for kind in ("work", "results"):
+            shutil.rmtree(self._folder(kind, job_id), ignore_errors=True)
+        source = self.input(job_id)
+        if source is None:
+            raise FileNotFoundError(f"the input of job {job_id} is gone from {self._folder('uploads', job_id)}")
+        folder = self._folder("work", job_id) / str(attempt)
+        folder.mkdir(parents=True)
+        try:
+            os.link(source, folder / source.name)
+        except OSError:
+            shutil.copyfile(source, folder / source.name)
+        return folder
+
+    def log(self, job_id: str) -> Path:
+        """Where the output of the job's steps is kept for the administrator, of all attempts."""
+        name = self._folder("work", job_id).name
+        folder = self.root / "work" / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{name}.log"
+
+    def pack_result(self, job_id: str, attempt: int, produced: Path) -> int:
+        """Zip what lies in `produced` as this attempt's result, whole or not at all; gives its size in bytes."""
+        folder = self._folder("results", job_id) / str(attempt)
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / "part"
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(produced.rglob("*")):
+                # A link could lead out of the folder, to another patient's scan.
+                if path.is_file() and not path.is_symlink():
+                    archive.write(path, path.relative_to(produced))
+        _sync(part)
+        final = part.rename(folder / RESULT)
+        _sync(folder)
+        return final.stat().st_size
+
+    def result(self, job_id: str, attempt: int) -> Path:
+        """Where the result of this attempt lies, if it has one."""
+        return self._folder("results", job_id) / str(attempt) / RESULT
+
+    def drop_work(self, job_id: str, attempt: int) -> None:
+        """Delete this attempt's work folder."""
+        shutil.rmtree(self._folder("work", job_id) / str(attempt), ignore_errors=True)
+
+    def drop_result(self, job_id: str, attempt: int) -> None:
+        """Delete the output of an attempt that lost its job."""
+        shutil.rmtree(self._folder("results", job_id) / str(attempt), ignore_errors=True)
+
+    def drop(self, job_id: str) -> None:
+        """Delete everything of a job."""
+        for kind in ("uploads", "results", "work"):
+            shutil.rmtree(self._folder(kind, job_id), ignore_errors=True)
+        self.log(job_id).unlink(missing_ok=True)

@@ -1,0 +1,145 @@
+"""What a worker does with one job: claim, run its steps, publish; and keeps the job's lease meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from app.core.ledger import Job, Jobs
+from app.core.pipelines import Pipeline
+from app.core.runner import StepCall, StepError, StepStopped, run_step
+from app.core.storage import Storage
+
+log = logging.getLogger(__name__)
+OUTPUT = "results"  # the folder in a work folder whose files become the job's result
+SUMMARY_LIMIT = 100  # keys of a step's summary that are kept
+PROGRESS_EVERY = 0.5  # seconds between two notes of progress in the ledger
+
+
+class KeepLease:
+    """Renews a job's lease in a thread; `lost()` turns true once it cannot, before the lease ends."""
+
+    def __init__(self, jobs: Jobs, job: Job, lease: float) -> None:
+        self._jobs, self._job, self._lease = jobs, job, lease
+        self._stop = threading.Event()
+        self._lost = threading.Event()
+        # CLOCK_BOOTTIME, like the ledger: a suspended host's lease ends while it sleeps.
+        self._renewed = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
+
+    def lost(self) -> bool:
+        """Whether the job must be let go at once."""
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - self._renewed
+        return self._lost.is_set() or age > self._lease * 0.8
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._lease / 6):
+            try:
+                kept = self._jobs.renew(self._job, self._lease)
+            except Exception:
+                log.exception("job %s: its lease could not be renewed", self._job.id)
+                continue
+            if not kept:
+                self._lost.set()
+                return
+            self._renewed = time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+@dataclass(slots=True)
+class Meter:
+    """Turns the progress of one step into the progress of the job, and notes it in the ledger, not too often."""
+
+    jobs: Jobs
+    job: Job
+    steps: int
+    step: int = 0
+    noted: float = float("-inf")
+
+    def begin(self, name: str) -> None:
+        """The next step begins."""
+        self.step += 1
+        self.noted = float("-inf")
+        self.tell(0.0, name)
+
+    def tell(self, percent: float, text: str) -> None:
+        """The present step is so far."""
+        if time.monotonic() - self.noted < PROGRESS_EVERY:
+            return
+        self.noted = time.monotonic()
+        whole = (self.step - 1 + percent / 100) / self.steps * 100
+        self.jobs.progress(self.job, percent=whole, step=self.step, steps=self.steps, step_name=text)
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Everything that working on jobs needs."""
+
+    jobs: Jobs
+    storage: Storage
+    pipelines: Mapping[str, Pipeline]
+    lease: float
+
+    def work(self, job: Job) -> None:
+        """Bring a claimed job to its end. An attempt that lost the job leaves nothing behind."""
+        try:
+            with KeepLease(self.jobs, job, self.lease) as lease:
+                summary = self._run(job, lease)
+                size = self.storage.pack_result(job.id, job.attempt, self._folder(job) / OUTPUT)
+            if not self.jobs.publish(job, size=size, summary=summary):
+                raise StepStopped
+            log.info("job %s: done in attempt %d", job.id, job.attempt)
+        except StepStopped:
+            log.warning("job %s: attempt %d lost the job; its output is deleted", job.id, job.attempt)
+            self.storage.drop_result(job.id, job.attempt)
+        except StepError as error:
+            self._fail(job, error.code, str(error))
+        except Exception as error:
+            log.exception("job %s: attempt %d", job.id, job.attempt)
+            self._fail(job, "PIPELINE_ERROR", f"The site itself failed while it worked on this job: {error}")
+        finally:
+            self.storage.drop_work(job.id, job.attempt)
+
+    def _fail(self, job: Job, code: str, message: str) -> None:
+        self.jobs.fail(job, code=code, message=message)
+        self.storage.drop_result(job.id, job.attempt)
+        log.warning("job %s: failed in attempt %d with %s", job.id, job.attempt, code)
+
+    def _folder(self, job: Job) -> Path:
+        return self.storage.root / "work" / job.id / str(job.attempt)
+
+    def _run(self, job: Job, lease: KeepLease) -> dict[str, Any]:
+        """Run all steps; gives the summaries that they wrote, joined."""
+        pipeline = self.pipelines.get(job.pipeline)
+        if pipeline is None:
+            raise StepError("CONFIG_ERROR", f"This site has no pipeline {job.pipeline!r}.")
+        work = self.storage.begin_work(job.id, job.attempt)
+        (work / OUTPUT).mkdir()
+        source = self.storage.input(job.id)
+        config = {
+            "input": str(work / source.name) if source else "",
+            "output": str(work / OUTPUT),
+            "models": {name: str(path) for name, path in pipeline.models.items()},
+        }
+        meter = Meter(self.jobs, job, len(pipeline.steps))
+        summary: dict[str, Any] = {}
+        for step in pipeline.steps:
+            meter.begin(step.name)
+            call = StepCall(step.name, pipeline.python, pipeline.code, work, step.timeout, job.options, config)
+            result = run_step(call, log=self.storage.log(job.id), on_progress=meter.tell, stop=lease.lost)
+            told = result.get("summary")
+            summary |= dict(list(told.items())[:SUMMARY_LIMIT]) if isinstance(told, dict) else {}
+        return summary

@@ -1,0 +1,70 @@
+"""The `farrier` command: decides and shows; it touches no host."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from farrier.conda.cli import lock
+from farrier.planning import plan_for
+from farrier.problems import InvalidInput
+from farrier.reference import stack_reference
+from farrier.report import show_plan
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app.command("lock")(lock)
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@app.command()
+def plan(
+    host: Annotated[str, typer.Option("--limit", "-l", help="The host, as the inventory names it.")],
+    inventory: Annotated[str, typer.Option("--inventory", "-i", help="The inventory.")] = "inventory/hosts.yml",
+    as_json: Annotated[bool, typer.Option("--json", help="The whole plan as JSON, for machines and `diff`.")] = False,
+) -> None:
+    """Show what the stack files mean on one host, without asking it. Exits 1 with every problem there is."""
+    try:
+        made = plan_for(_ROOT, host, inventory_variables(inventory, host))
+    except InvalidInput as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(json.dumps(made.model_dump(mode="json"), indent=2, sort_keys=True))
+    else:
+        show_plan(made)
+
+
+@app.command()
+def reference(
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 when the file is not up to date.")
+    ] = False,
+) -> None:
+    """Write docs/reference/stack.md, the reference of the stack file, from the model."""
+    path, text = _ROOT / "docs" / "reference" / "stack.md", stack_reference()
+    if check:
+        current = path.read_text(encoding="utf-8") if path.exists() else ""
+        if current != text:
+            typer.echo("docs/reference/stack.md is not up to date: run `farrier reference`", err=True)
+            raise typer.Exit(1)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def inventory_variables(inventory: str, host: str) -> dict[str, Any]:
+    """The host's variables as Ansible reads them. Raises InvalidInput for a host that the inventory does not know."""
+    tool = Path(sys.executable).parent / "ansible-inventory"
+    command = [str(tool), "-i", inventory, "--host", host]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=_ROOT)
+    if done.returncode != 0:
+        typer.echo((done.stderr or done.stdout).strip(), err=True)
+        raise typer.Exit(1)
+    variables: dict[str, Any] = json.loads(done.stdout)
+    return variables

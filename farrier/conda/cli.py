@@ -1,0 +1,86 @@
+"""`farrier lock`: make the conda lock of one env, or of all."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from farrier.conda.lock import LockError, lock_environment
+from farrier.problems import InvalidInput, nearest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def lock(
+    envs: Annotated[list[str] | None, typer.Argument(help="<stack>/<env>, such as knee/app", metavar="ENV...")] = None,
+    every: Annotated[bool, typer.Option("--all", help="every env of every stack")] = False,
+    channel: Annotated[str | None, typer.Option(help="channel URL instead of the spec's channels")] = None,
+    mirror: Annotated[list[str] | None, typer.Option(help="where a channel is really fetched from: URL=URL")] = None,
+    out: Annotated[Path | None, typer.Option(help="write the lock of a single env here")] = None,
+    locks: Annotated[Path | None, typer.Option(help="write to DIR/<stack>/envs/<env>.lock", metavar="DIR")] = None,
+    glibc: Annotated[str, typer.Option(help="oldest glibc of the hosts (Debian 12: 2.36)")] = "2.36",
+    cuda: Annotated[str | None, typer.Option(help="CUDA version that the hosts' driver offers")] = None,
+) -> None:
+    """Make conda locks from specs: stacks/<stack>/envs/<env>.yml becomes <env>.lock beside it."""
+    try:
+        chosen = choose(find_specs(REPOSITORY), envs or [], every=every)
+        if out and len(chosen) != 1:
+            raise LockError("--out takes one env: use --locks for several")
+        mirrors = dict(parse_mirror(pair) for pair in mirror or [])
+        for name, spec in chosen.items():
+            target = out or lock_path(name, spec, locks)
+            done = lock_environment(spec, target, channel=channel, mirrors=mirrors, glibc=glibc, cuda=cuda)
+            state = "written" if done.changed else "up to date"
+            print(f"{name}: {len(done.packages)} packages, {_shown(target)} {state}", flush=True)
+    except (LockError, InvalidInput) as error:
+        print(error, file=sys.stderr)
+        _leave(1)
+    _leave(0)
+
+
+def find_specs(root: Path) -> dict[str, Path]:
+    """Every env that has a spec, by `<stack>/<env>`."""
+    specs = sorted((root / "stacks").glob("*/envs/*.yml"))
+    return {f"{spec.parent.parent.name}/{spec.stem}": spec for spec in specs}
+
+
+def choose(specs: dict[str, Path], names: list[str], *, every: bool) -> dict[str, Path]:
+    """The specs that the command line asks for. Raises LockError for an unknown name or none at all."""
+    if every:
+        return specs
+    if not names:
+        raise LockError(f"which env? Name some of {', '.join(specs)}, or say --all")
+    for name in names:
+        if name not in specs:
+            raise LockError(f"there is no env '{name}': {nearest(name, list(specs))}")
+    return {name: specs[name] for name in names}
+
+
+def lock_path(name: str, spec: Path, locks: Path | None) -> Path:
+    """Where the lock of the env `<stack>/<env>` goes: beside its spec, or into the folder for generated locks."""
+    if locks is None:
+        return spec.with_suffix(".lock")
+    return locks / name.partition("/")[0] / "envs" / f"{spec.stem}.lock"
+
+
+def parse_mirror(pair: str) -> tuple[str, str]:
+    """`https://channel=http://mirror` as a pair of URLs without a slash at the end."""
+    url, separator, real = pair.partition("=")
+    if not separator or "://" not in url or "://" not in real:
+        raise LockError(f"--mirror {pair}: write URL=URL, such as https://conda.anaconda.org/conda-forge=http://mirror")
+    return url.rstrip("/"), real.rstrip("/")
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process here: py-rattler's threads can crash a Python that shuts down in the ordinary way."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

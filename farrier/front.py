@@ -1,0 +1,58 @@
+"""The front door's own files: Caddy's global options, a site for each hostname, and its unit's drop-in."""
+
+from __future__ import annotations
+
+from farrier.plan.model import Front
+
+_SITES = "/etc/caddy/sites"
+_ADMIN = "unix//run/caddy/admin.sock"
+
+
+def front_files(front: Front) -> dict[str, str]:
+    """Path on the host -> text. The fragments that the sites import are farrier-release's, not in here."""
+    sites = {f"{_SITES}/{hostname}.caddy": _site(hostname, front) for hostname in front.hostnames}
+    return {
+        "/etc/caddy/Caddyfile": _caddyfile(front),
+        "/etc/systemd/system/caddy.service.d/farrier.conf": _DROP_IN,
+    } | sites
+
+
+def _caddyfile(front: Front) -> str:
+    return f"""\
+# Farrier: the front door. Sites of other people may lie beside ours in {_SITES}/*.caddy.
+{{
+	# Its default, a port, would let any local user rewrite the proxy.
+	admin {_ADMIN}
+	# The internal CA's root is handed out by administrators, not put into the host's own store.
+	skip_install_trust
+	http_port {front.http_port}
+	https_port {front.https_port}
+	# Uploads in flight may end after a reload.
+	grace_period 60s
+}}
+
+import {_SITES}/*.caddy
+"""
+
+
+def _site(hostname: str, front: Front) -> str:
+    port = "" if front.https_port == 443 else f":{front.https_port}"
+    return f"""\
+# Farrier: {hostname}. Each stack's routes are a fragment in the folder; farrier-release writes them.
+https://{hostname}{port} {{
+	tls internal
+	import {_SITES}/{hostname}.d/*.caddy
+}}
+"""
+
+
+_DROP_IN = f"""\
+# Farrier: Caddy is only ever reloaded (a restart refuses requests), and comes back from a crash.
+[Service]
+RuntimeDirectory=caddy
+RuntimeDirectoryMode=0750
+ExecReload=
+ExecReload=/usr/bin/caddy reload --config /etc/caddy/Caddyfile --address {_ADMIN} --force
+Restart=on-failure
+RestartSec=100ms
+"""

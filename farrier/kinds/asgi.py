@@ -1,0 +1,70 @@
+"""Kind `asgi`: a web application under gunicorn with uvicorn workers, behind Caddy on a unix socket."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from farrier.kinds.base import Kind, PythonService, Resolved, Strict, Surroundings, python_context
+from farrier.plan.model import Gate, Unit
+from farrier.values import Duration, Name, UrlPath
+
+_DEFAULT_MEMORY = 128 * 2**20  # bytes a process, measured for a small FastAPI application
+
+
+class Health(Strict):
+    """Two kinds of health: *live*, this process answers; *ready*, what it depends on does too."""
+
+    live: UrlPath = Field("/", description="Answers 200 when the process works. Feeds READY and the watchdog.")
+    ready: UrlPath | None = Field(None, description="Answers 200 when its dependencies work too. Gates a release.")
+
+
+class Route(Strict):
+    """A URL prefix at the front door."""
+
+    host: str | None = Field(None, description="The hostname; the host's own (`farrier_hostname`) when not given.")
+    path: UrlPath = Field("/", description="The URL prefix that goes to this service.")
+    strip: bool = Field(False, description="Take the prefix off before the service sees the request.")
+
+
+class Asgi(PythonService):
+    """An ASGI application, restarted without a refused connection (systemd holds its socket)."""
+
+    kind: Literal["asgi"]
+    processes: int = Field(2, ge=1, le=64, description="Worker processes.")
+    health: Health = Field(Health(live="/", ready=None), description="Where it says how it is.")
+    routes: list[Route] = Field([], description="What the front door sends to it.")
+    request_timeout: Duration = Field(30, ge=10, description="How long a worker may block before it is replaced.")
+
+
+def socket_path(stack_sockets: str, service: Name) -> str:
+    """The unix socket that systemd holds for the service."""
+    return f"{stack_sockets}/{service}.sock"
+
+
+def _resolve(name: str, service: Asgi, around: Surroundings) -> Resolved:
+    socket = socket_path(around.sockets, name)
+    context = python_context(name, service, around) | {
+        "socket": socket,
+        "processes": service.processes,
+        "live": service.health.live,
+        "request_timeout": service.request_timeout,
+    }
+    units = tuple(
+        Unit(
+            file=around.unit(name, suffix),
+            service=name,
+            template=f"asgi{suffix}.j2",
+            starts=(around.unit(name, suffix),),
+            context=context,
+        )
+        for suffix in (".socket", ".service")
+    )
+    ready = service.health.ready or service.health.live
+    gate = Gate(unit=around.unit(name), socket=socket, path=ready, within=60)
+    memory = service.limits.memory or service.processes * _DEFAULT_MEMORY
+    return Resolved(units=units, gates=(gate,), memory=memory)
+
+
+KIND = Kind(name="asgi", model=Asgi, anchor=".service", resolve=_resolve)

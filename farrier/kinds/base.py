@@ -1,0 +1,126 @@
+"""What every kind of service shares: its keys in the stack file, and what its units know of their surroundings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from farrier.plan.model import Credential, Gate, Unit
+from farrier.values import Duration, EnvironmentName, Name, PythonTarget, Size
+
+
+class Strict(BaseModel):
+    """A mapping in a YAML file: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(Strict):
+    """What the service's processes may use together."""
+
+    memory: Size | None = Field(
+        None, description="Memory above which the kernel ends a process of the service: `512M`."
+    )
+    cpu: float | None = Field(None, gt=0, description="CPU cores: `2`, `0.5`.")
+
+
+class Service(Strict):
+    """Keys that every kind of service knows."""
+
+    after: dict[Name, Literal["started", "healthy", "completed"]] = Field(
+        {}, description="Services that start first, and what is waited for. None of them takes this one down with it."
+    )
+    limits: Limits = Field(Limits(memory=None, cpu=None), description="Upper bounds, enforced by systemd.")
+    environment: dict[EnvironmentName, str] = Field(
+        {}, description="Variables for the service's processes. Never a secret: any local user can read them."
+    )
+
+
+class PythonService(Service):
+    """Keys of the kinds that run Python code of one of the stack's sources in one of its envs."""
+
+    app: PythonTarget = Field(description="What to run: `module:name`, or `module:factory()`.")
+    env: Name = Field(description="The env (a key under `envs`) that it runs in.")
+    source: Name = Field("app", description="The source (a key under `sources`) that holds the module.")
+    stop_timeout: Duration = Field(30, description="How long work in hand may go on at a stop, before it is killed.")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the plan knows of a stack before its units are made; all paths are paths on the host."""
+
+    stack: str
+    state: str  # the stack's data folder
+    sockets: str  # the folder of the stack's unix sockets
+    credentials: str  # the folder of the stack's credential files
+    runtime: str  # the folder of guard.py and gunicorn_conf.py
+    prefixes: Mapping[str, str]  # env -> prefix
+    code: Mapping[str, str]  # source -> folder
+    anchors: Mapping[str, str]  # service -> the unit that others start after
+    environment: Mapping[str, str]  # for every process that runs the stack's code
+    secrets: tuple[str, ...]  # credentials for every process that runs the stack's code
+
+    def unit(self, service: str, suffix: str = ".service") -> str:
+        """The name of a service's unit: `knee-web.service`."""
+        return f"{self.stack}-{service}{suffix}"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a service gives to the stack's own code: variables, and credentials by name."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    credentials: tuple[Credential, ...] = ()
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What one service becomes: unit files, what its activation waits for, and what it needs on the host."""
+
+    units: tuple[Unit, ...]
+    gates: tuple[Gate, ...] = ()
+    credentials: tuple[Credential, ...] = ()
+    memory: int = 0  # bytes
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of service: its keys, its units, and what the plan must know of it."""
+
+    name: str
+    model: type[Service]
+    anchor: str  # suffix of the unit that stands for the service: `.service`, `@0.service`
+    resolve: Callable[[str, Any, Surroundings], Resolved]
+    offer: Callable[[str, str], Offer] = lambda stack, service: Offer()  # noqa: ARG005
+    packages: tuple[str, ...] = ()
+
+
+def common(name: str, service: Service, around: Surroundings) -> dict[str, Any]:
+    """What every unit template is given: names, order and limits."""
+    limits = service.limits
+    return {
+        "stack": around.stack,
+        "service": name,
+        "state": around.state,
+        "sockets": around.sockets,
+        "after": [around.anchors[other] for other in service.after],
+        "memory": limits.memory,
+        "cpu_percent": None if limits.cpu is None else round(limits.cpu * 100),
+    }
+
+
+def python_context(name: str, service: PythonService, around: Surroundings) -> dict[str, Any]:
+    """What the unit templates of the Python kinds are given besides: program, code, variables, credentials."""
+    own = {"FARRIER_STACK": around.stack, "FARRIER_SERVICE": name, "FARRIER_STATE": around.state}
+    return common(name, service, around) | {
+        "prefix": around.prefixes[service.env],
+        "code": around.code[service.source],
+        "runtime": around.runtime,
+        "app": service.app,
+        "stop_timeout": service.stop_timeout,
+        "environment": own | dict(around.environment) | service.environment,
+        "credentials": {secret: f"{around.credentials}/{secret}" for secret in around.secrets},
+    }

@@ -1,0 +1,40 @@
+"""Where things lie on a host. Every path that a unit names is immutable or the stack's own data."""
+
+from __future__ import annotations
+
+ROOT = "/opt/farrier"
+ENVS = f"{ROOT}/envs"
+STATE = "/var/lib/farrier"
+CONFIG = "/etc/farrier"
+SOCKETS = "/run/farrier"
+MODELS = "/srv/models"
+
+
+def home(stack: str) -> str:
+    """Releases, code and configuration of a stack."""
+    return f"{ROOT}/{stack}"
+
+
+def state(stack: str) -> str:
+    """The only data of a stack that a backup needs."""
+    return f"{STATE}/{stack}"
+
+
+def credentials(stack: str) -> str:
+    """Secret files, handed to units by LoadCredential."""
+    return f"{CONFIG}/{stack}/credentials"
+
+
+def sockets(stack: str) -> str:
+    """The folder of the stack's unix sockets."""
+    return f"{SOCKETS}/{stack}"
+
+
+def redis_socket(stack: str, service: str) -> str:
+    """Redis makes its socket itself, so it lies in a folder of its own (RuntimeDirectory)."""
+    return f"{SOCKETS}/{stack}/{service}/redis.sock"
+
+
+def code(stack: str, source: str, digest: str) -> str:
+    """A source's files, named by their hash: a unit that names it restarts when the code changes, and only then."""
+    return f"{ROOT}/{stack}/code/{source}-{digest}"

@@ -1,0 +1,1 @@
+"""The plan: what the stack files mean on one host, with every name, path and file resolved."""

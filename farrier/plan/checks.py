@@ -1,0 +1,99 @@
+"""What must hold between the parts of the stack files on one host. Every check yields problems; none raises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+
+from farrier.kinds.asgi import Asgi
+from farrier.kinds.base import PythonService
+from farrier.load import Loaded
+from farrier.problems import Problem, nearest
+
+# Names of folders under /opt/farrier that are not a stack's.
+RESERVED = frozenset({"cache", "envs", "host", "tools"})
+
+
+def check_stack(loaded: Loaded, models: Sequence[str]) -> Iterator[Problem]:
+    """Problems inside one stack. `models` are the references that the manifest knows."""
+    yield from _name(loaded)
+    yield from _references(loaded)
+    yield from _pipelines(loaded)
+    yield from _order(loaded)
+    yield from _models(loaded, models)
+
+
+def check_host(stacks: Sequence[Loaded], default_host: str) -> Iterator[Problem]:
+    """Problems between the stacks of one host: the same URL prefix twice, more credentials than one file of a name."""
+    owners: dict[tuple[str, str], str] = {}
+    for loaded in stacks:
+        for location, host, path in _routes(loaded, default_host):
+            owner = owners.setdefault((host, path), loaded.name)
+            if owner != loaded.name or location[-1] == "again":
+                taken = f"https://{host}{path} is already routed to stack '{owner}'; choose another path or host"
+                yield loaded.document.problem(location[:-1], taken)
+
+
+def _name(loaded: Loaded) -> Iterator[Problem]:
+    if loaded.name in RESERVED:
+        yield Problem(loaded.document.name, 0, "", f"a stack cannot be called '{loaded.name}'; rename its folder")
+
+
+def _references(loaded: Loaded) -> Iterator[Problem]:
+    stack = loaded.stack
+    for name, service in stack.services.items():
+        if not isinstance(service, PythonService):
+            continue
+        yield from _known(loaded, ("services", name, "env"), service.env, stack.envs, "env")
+        yield from _known(loaded, ("services", name, "source"), service.source, stack.sources, "source")
+
+
+def _pipelines(loaded: Loaded) -> Iterator[Problem]:
+    stack = loaded.stack
+    for name, pipeline in stack.pipelines.items():
+        yield from _known(loaded, ("pipelines", name, "env"), pipeline.env, stack.envs, "env")
+        yield from _known(loaded, ("pipelines", name, "source"), pipeline.source, stack.sources, "source")
+        for index, model in enumerate(pipeline.models):
+            yield from _known(loaded, ("pipelines", name, "models", index), model, dict.fromkeys(stack.models), "model")
+
+
+def _order(loaded: Loaded) -> Iterator[Problem]:
+    services = loaded.stack.services
+    graph: dict[str, list[str]] = {}
+    for name, service in services.items():
+        graph[name] = [other for other in service.after if other in services]
+        for other in service.after:
+            yield from _known(loaded, ("services", name, "after", other), other, services, "service")
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        cycle = list(reversed(error.args[1]))
+        message = f"these services wait for each other: {' → '.join(cycle)}; take one of these out of its `after`"
+        yield loaded.document.problem(("services", cycle[0], "after"), message)
+
+
+def _models(loaded: Loaded, models: Sequence[str]) -> Iterator[Problem]:
+    for index, model in enumerate(loaded.stack.models):
+        if model not in models:
+            yield loaded.document.problem(
+                ("models", index), f"no model '{model}' in stacks/models.yml: {nearest(model, models)}"
+            )
+
+
+def _known(
+    loaded: Loaded, location: tuple[str | int, ...], word: str, known: Mapping[str, object], noun: str
+) -> Iterator[Problem]:
+    if word not in known:
+        yield loaded.document.problem(location, f"unknown {noun} '{word}': {nearest(word, list(known))}")
+
+
+def _routes(loaded: Loaded, default_host: str) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+    """Every route as (location, host, path); a mark at the location's end says whether the stack had it before."""
+    seen: set[tuple[str, str]] = set()
+    for name, service in loaded.stack.services.items():
+        if not isinstance(service, Asgi):
+            continue
+        for index, route in enumerate(service.routes):
+            target = (route.host or default_host, route.path.rstrip("/") or "/")
+            yield ("services", name, "routes", index, "again" if target in seen else "first"), *target
+            seen.add(target)

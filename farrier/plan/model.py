@@ -1,0 +1,152 @@
+"""The plan's own nouns, as they stand in `farrier plan --json`, in a release's plan.json and in every role."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Part(BaseModel):
+    """A piece of the plan: computed, never edited."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Unit(Part):
+    """One unit file. `starts` are the units it gives to systemd: itself, or the instances of a template unit."""
+
+    file: str
+    service: str
+    template: str  # a file in systemd/
+    starts: tuple[str, ...]
+    context: dict[str, Any]
+
+
+class Gate(Part):
+    """What must answer 200 before an activation counts: a path asked through a unix socket."""
+
+    unit: str
+    socket: str
+    path: str
+    within: int  # seconds
+
+
+class Credential(Part):
+    """A secret file made on the host at the first deploy: a random password, or the ACL file that knows its hash."""
+
+    name: str
+    kind: Literal["password", "redis-acl"]
+    of: str = ""  # redis-acl: the name of the password's credential
+
+
+class EnvPlan(Part):
+    """A conda environment: its prefix is named by the hash of its locks."""
+
+    name: str
+    id: str
+    prefix: str
+    lock: str  # file on the controller, relative to the repository where it lies inside
+    pip: str | None
+    disk: int  # bytes that it takes
+
+
+class ModelFile(Part):
+    """One file of a model, with where it may be had."""
+
+    path: str
+    sha256: str
+    size: int
+    sources: tuple[str, ...]
+
+
+class ModelPlan(Part):
+    """A model that a stack uses, with its folder in the host's model store."""
+
+    id: str
+    version: str
+    path: str
+    files: tuple[ModelFile, ...]
+
+
+class Tree(Part):
+    """A folder on the host that is named by the hash of its content: code, or configuration."""
+
+    name: str
+    path: str
+    files: dict[str, str]  # path inside -> sha256
+
+
+class RoutePlan(Part):
+    """A URL prefix of a hostname, and the socket that answers it."""
+
+    host: str
+    path: str
+    strip: bool
+    service: str
+    socket: str
+
+
+class VerifyPlan(Part):
+    """One step of the verify run, through the front door."""
+
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    file: str | None  # in the release's fixtures/
+    save: str | None
+    status: int
+    until: dict[str, Any]
+    within: int  # seconds
+
+
+class StackPlan(Part):
+    """One stack on this host. It holds no time, commit or path of the controller: equal stacks make equal plans."""
+
+    name: str
+    description: str
+    user: str
+    home: str  # /opt/farrier/<stack>
+    state: str
+    state_folders: tuple[str, ...]
+    credentials_folder: str
+    credentials: tuple[Credential, ...]
+    envs: tuple[str, ...]  # ids
+    models: tuple[str, ...]  # id@version
+    code: tuple[Tree, ...]
+    config: dict[str, str]  # path on the host -> content
+    units: tuple[Unit, ...]
+    gates: tuple[Gate, ...]
+    routes: tuple[RoutePlan, ...]
+    front_port: int  # of the front door's HTTPS, for the verify run
+    verify: tuple[VerifyPlan, ...]
+    fixtures: dict[str, str]  # name in the release -> sha256
+    memory: int  # bytes
+    disk: int  # bytes of room for its data
+
+
+class Front(Part):
+    """The host's front door."""
+
+    hostnames: tuple[str, ...]
+    http_port: int
+    https_port: int
+
+
+class HostPlan(Part):
+    """The host's own lines of the plan."""
+
+    name: str
+    hostname: str
+
+
+class Plan(Part):
+    """Everything that the roles read."""
+
+    host: HostPlan
+    front: Front
+    packages: tuple[str, ...]
+    envs: tuple[EnvPlan, ...]
+    models: tuple[ModelPlan, ...]
+    models_root: str
+    memory: int  # bytes that the stacks need together
+    stacks: tuple[StackPlan, ...]

@@ -1,0 +1,238 @@
+"""Stack files and a host in, one plan out: pure functions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from farrier import paths
+from farrier.host import Host
+from farrier.kinds import KINDS
+from farrier.kinds.asgi import Asgi, socket_path
+from farrier.kinds.base import Resolved, Surroundings
+from farrier.kinds.celery import Celery
+from farrier.load import Loaded, SourceFiles
+from farrier.models import Manifest, Model
+from farrier.plan.checks import check_host, check_stack
+from farrier.plan.model import (
+    Credential,
+    EnvPlan,
+    Front,
+    HostPlan,
+    ModelFile,
+    ModelPlan,
+    Plan,
+    RoutePlan,
+    StackPlan,
+    Tree,
+    VerifyPlan,
+)
+from farrier.problems import InvalidInput
+
+_FRONT_PACKAGES = ("caddy",)
+_ENV_PACKAGES = ("python3-venv",)
+_VERIFY_TOKEN = Credential(name="verify-token", kind="password")
+_STATE_FOLDERS = ("ledger", "uploads", "results", "work", "log")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that a plan depends on besides the stack files. `runtime` are the files that units start with."""
+
+    host: Host
+    manifest: Manifest
+    runtime: SourceFiles
+
+
+def make_plan(stacks: Sequence[Loaded], inputs: Inputs) -> Plan:
+    """The plan of `stacks` on a host. Raises InvalidInput with every problem."""
+    known = [model.reference for model in inputs.manifest.models]
+    problems = [problem for loaded in stacks for problem in check_stack(loaded, known)]
+    problems += check_host(stacks, inputs.host.public_name)
+    if problems:
+        raise InvalidInput(problems)
+    resolved = [_StackResolver(loaded, inputs).plan() for loaded in stacks]
+    kinds = {service.kind for loaded in stacks for service in loaded.stack.services.values()}
+    return Plan(
+        host=HostPlan(name=inputs.host.name, hostname=inputs.host.public_name),
+        front=_front(inputs.host, resolved),
+        packages=tuple(
+            sorted({*_FRONT_PACKAGES, *_ENV_PACKAGES, *(p for kind in kinds for p in KINDS[kind].packages)})
+        ),
+        envs=_envs(stacks),
+        models=_models(stacks, inputs),
+        models_root=inputs.host.models_root,
+        memory=sum(stack.memory for stack in resolved),
+        stacks=tuple(resolved),
+    )
+
+
+def _front(host: Host, stacks: Sequence[StackPlan]) -> Front:
+    routed = {route.host for stack in stacks for route in stack.routes}
+    names = sorted({host.public_name, *host.aliases, *routed})
+    return Front(hostnames=tuple(names), http_port=host.http_port, https_port=host.https_port)
+
+
+def _envs(stacks: Sequence[Loaded]) -> tuple[EnvPlan, ...]:
+    """Each env once, also when several stacks share it: an equal name and equal locks make an equal id."""
+    found = {}
+    for loaded in stacks:
+        for name, files in loaded.envs.items():
+            identity = f"{name}-{files.digest}"
+            disk = loaded.stack.envs[name].disk
+            prefix = f"{paths.ENVS}/{identity}"
+            found[identity] = EnvPlan(name=name, id=identity, prefix=prefix, lock=files.lock, pip=files.pip, disk=disk)
+    return tuple(found[identity] for identity in sorted(found))
+
+
+def _models(stacks: Sequence[Loaded], inputs: Inputs) -> tuple[ModelPlan, ...]:
+    wanted = {reference for loaded in stacks for reference in loaded.stack.models}
+    chosen = [model for model in inputs.manifest.models if model.reference in wanted]
+    return tuple(_model(model, inputs.host.models_root) for model in chosen)
+
+
+def _model(model: Model, root: str) -> ModelPlan:
+    files = tuple(
+        ModelFile(path=file.path, sha256=file.sha256, size=file.size, sources=tuple(file.sources))
+        for file in model.files
+    )
+    return ModelPlan(id=model.id, version=model.version, path=f"{root}/{model.id}/{model.version}", files=files)
+
+
+class _StackResolver:
+    """Resolves one stack that passed the checks."""
+
+    def __init__(self, loaded: Loaded, inputs: Inputs) -> None:
+        self.loaded, self.stack, self.inputs = loaded, loaded.stack, inputs
+        self.name = loaded.name
+        self.offers = [KINDS[service.kind].offer(self.name, key) for key, service in self.stack.services.items()]
+        self.trees = {name: self._tree(name, files) for name, files in loaded.sources.items()}
+        self.runtime = self._tree("runtime", inputs.runtime)
+        self.config = self._config()
+        self.around = self._surroundings()
+
+    def plan(self) -> StackPlan:
+        """The stack as the host will know it."""
+        resolved = [
+            KINDS[service.kind].resolve(key, service, self.around) for key, service in self.stack.services.items()
+        ]
+        return StackPlan(
+            name=self.name,
+            description=self.stack.description,
+            user=self.name,
+            home=paths.home(self.name),
+            state=paths.state(self.name),
+            state_folders=(*_STATE_FOLDERS, *self._redis_folders()),
+            credentials_folder=paths.credentials(self.name),
+            credentials=self._credentials(resolved),
+            envs=tuple(sorted(f"{name}-{files.digest}" for name, files in self.loaded.envs.items())),
+            models=tuple(self.stack.models),
+            code=(*self.trees.values(), self.runtime),
+            config=self.config,
+            units=tuple(unit for each in resolved for unit in each.units),
+            gates=tuple(gate for each in resolved for gate in each.gates),
+            routes=tuple(self._routes()),
+            front_port=self.inputs.host.https_port,
+            verify=tuple(self._verify()),
+            fixtures=dict(sorted(self.loaded.fixtures.hashes.items())),
+            memory=sum(each.memory for each in resolved) + self.stack.requires.memory,
+            disk=self.stack.requires.disk,
+        )
+
+    def _tree(self, name: str, files: SourceFiles) -> Tree:
+        return Tree(name=name, path=paths.code(self.name, name, files.digest), files=dict(sorted(files.hashes.items())))
+
+    def _redis_folders(self) -> tuple[str, ...]:
+        return tuple(key for key, service in self.stack.services.items() if service.kind == "redis")
+
+    def _credentials(self, resolved: Sequence[Resolved]) -> tuple[Credential, ...]:
+        named = {credential.name: credential for each in resolved for credential in each.credentials}
+        named |= {credential.name: credential for offer in self.offers for credential in offer.credentials}
+        return (*named.values(), _VERIFY_TOKEN)
+
+    def _surroundings(self) -> Surroundings:
+        secrets = [credential.name for offer in self.offers for credential in offer.credentials]
+        return Surroundings(
+            stack=self.name,
+            state=paths.state(self.name),
+            sockets=paths.sockets(self.name),
+            credentials=paths.credentials(self.name),
+            runtime=self.runtime.path,
+            prefixes={name: f"{paths.ENVS}/{name}-{files.digest}" for name, files in self.loaded.envs.items()},
+            code={name: tree.path for name, tree in self.trees.items()},
+            anchors=self._anchors(),
+            environment=self._environment(),
+            secrets=(*secrets, _VERIFY_TOKEN.name),
+        )
+
+    def _anchors(self) -> dict[str, str]:
+        return {key: f"{self.name}-{key}{KINDS[service.kind].anchor}" for key, service in self.stack.services.items()}
+
+    def _environment(self) -> dict[str, str]:
+        environment = dict(pair for offer in self.offers for pair in offer.environment.items())
+        queues = {
+            q: None for service in self.stack.services.values() if isinstance(service, Celery) for q in service.queues
+        }
+        if queues:
+            environment["FARRIER_QUEUES"] = ",".join(queues)
+        if self.config:
+            environment["FARRIER_PIPELINES"] = next(iter(self.config))
+        return environment
+
+    def _config(self) -> dict[str, str]:
+        """The pipelines file, named by its hash, so that the units that read it restart when it changes."""
+        if not self.stack.pipelines:
+            return {}
+        text = (
+            json.dumps({name: self._pipeline(name) for name in self.stack.pipelines}, indent=2, sort_keys=True) + "\n"
+        )
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return {f"{paths.home(self.name)}/config/pipelines-{digest}.json": text}
+
+    def _pipeline(self, name: str) -> dict[str, Any]:
+        pipeline = self.stack.pipelines[name]
+        root = self.inputs.host.models_root
+        models = dict(reference.split("@") for reference in pipeline.models)
+        return {
+            "title": pipeline.title,
+            "python": f"{paths.ENVS}/{pipeline.env}-{self.loaded.envs[pipeline.env].digest}/bin/python",
+            "code": self.trees[pipeline.source].path,
+            "steps": [step.model_dump() for step in pipeline.steps],
+            "options": pipeline.options,
+            "models": {model: f"{root}/{model}/{version}" for model, version in models.items()},
+        }
+
+    def _routes(self) -> list[RoutePlan]:
+        return [
+            RoutePlan(
+                host=route.host or self.inputs.host.public_name,
+                path=route.path,
+                strip=route.strip,
+                service=key,
+                socket=socket_path(paths.sockets(self.name), key),
+            )
+            for key, service in self.stack.services.items()
+            if isinstance(service, Asgi)
+            for route in service.routes
+        ]
+
+    def _verify(self) -> list[VerifyPlan]:
+        steps = []
+        for step in self.stack.verify:
+            method, path = step.request
+            file = step.file.rsplit("/", 1)[-1] if step.file else None
+            steps.append(
+                VerifyPlan(
+                    method=method,
+                    path=path,
+                    file=file,
+                    save=step.save,
+                    status=step.status,
+                    until=step.until,
+                    within=step.within,
+                )
+            )
+        return steps

@@ -1,0 +1,38 @@
+"""The plan for people, on a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from farrier.plan.model import Plan, StackPlan
+from farrier.values import human_size
+
+
+def show_plan(plan: Plan) -> None:
+    """Print the plan: what runs, where it is reached, what it needs."""
+    console = Console(highlight=False)
+    console.print(f"[bold]{plan.host.name}[/bold]: {len(plan.stacks)} stacks, {human_size(plan.memory)} of memory")
+    for stack in plan.stacks:
+        console.print(f"\n[bold]{stack.name}[/bold]: {stack.description}")
+        console.print(_units(stack))
+        for route in stack.routes:
+            console.print(f"  https://{route.host}{route.path} → {route.service}")
+    console.print(f"\nenvs: {', '.join(env.id for env in plan.envs) or 'none'}")
+    console.print(f"models: {', '.join(f'{model.id}@{model.version}' for model in plan.models) or 'none'}")
+    console.print(f"packages: {', '.join(plan.packages)}")
+    console.print(
+        "\n[dim]Not asked: the host itself. Its ports, disk, memory and users are checked when the play begins.[/dim]"
+    )
+
+
+def _units(stack: StackPlan) -> Table:
+    table = Table(box=None, pad_edge=True, header_style="dim")
+    for column in ("unit", "kind", "memory limit", "waits for"):
+        table.add_column(column)
+    for unit in stack.units:
+        memory = unit.context.get("memory")
+        kind = unit.template.split(".")[0].rstrip("@")
+        for name in unit.starts:
+            table.add_row(name, kind, human_size(memory) if memory else "", ", ".join(unit.context["after"]))
+    return table

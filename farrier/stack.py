@@ -1,0 +1,91 @@
+"""The stack file: one YAML that says what an application is. The reference is generated from these models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from farrier.kinds import AnyService
+from farrier.kinds.base import Strict
+from farrier.values import Duration, ModelReference, Name, Size
+
+
+class Source(Strict):
+    """Code of the stack, taken from the controller and placed on the host under the hash of its content."""
+
+    path: str = Field(description="A folder, relative to the stack file.")
+    into: str = Field("", description="Subfolder of the code folder that it is placed in, for a package: `into: app`.")
+
+
+class Env(Strict):
+    """A conda environment, installed from locks into a prefix named by their hash."""
+
+    conda: str = Field(description="The conda lock, relative to the stack file. `farrier lock` makes it.")
+    pip: str | None = Field(None, description="Hashed requirements for uv, on top of the conda packages.")
+    disk: Size = Field(600 * 2**20, description="What it takes on disk; preflight asks for it before it is built.")
+
+
+class Step(Strict):
+    """One program of a pipeline: `python -m steps.<name> WORKDIR`."""
+
+    name: Name = Field(description="The module under `steps`.")
+    timeout: Duration = Field(600, description="After this its process group is killed and the job fails.")
+
+
+class Pipeline(Strict):
+    """Steps that run one after the other, each a process in the pipeline's own env."""
+
+    title: str = Field(description="What people call it.")
+    env: Name = Field(description="The env of the steps.")
+    source: Name = Field("pipeline", description="The source that holds the package `steps`.")
+    steps: list[Step] = Field(min_length=1, description="In this order.")
+    options: dict[str, Any] = Field({}, description="Given to every step as `--options`.")
+    models: list[ModelReference] = Field([], description="Models that the steps read: `id@version`.")
+
+
+class VerifyStep(Strict):
+    """One request of the verify run, sent through the front door after an activation."""
+
+    get: str | None = Field(None, description="Path to GET; `{job.job_id}` takes a field of a saved answer.")
+    post: str | None = Field(None, description="Path to POST.")
+    delete: str | None = Field(None, description="Path to DELETE.")
+    file: str | None = Field(None, description="A file sent as the form field `file`, relative to the stack file.")
+    save: Name | None = Field(None, description="Keep the JSON answer under this name for later steps.")
+    status: int = Field(200, ge=100, le=599, description="The HTTP status that is right.")
+    until: dict[str, Any] = Field({}, description="Ask again until the JSON answer has these values.")
+    within: Duration = Field(30, description="How long the step may take, all its requests together.")
+
+    @model_validator(mode="after")
+    def _one_method(self) -> VerifyStep:
+        if sum(path is not None for path in (self.get, self.post, self.delete)) != 1:
+            raise ValueError("write exactly one of get, post and delete")
+        if self.file is not None and self.post is None:
+            raise ValueError("only post can send a file")
+        return self
+
+    @property
+    def request(self) -> tuple[str, str]:
+        """The HTTP method and the path."""
+        named = {"GET": self.get, "POST": self.post, "DELETE": self.delete}
+        return next((method, path) for method, path in named.items() if path is not None)
+
+
+class Requires(Strict):
+    """What the host must offer besides envs, models and the services' memory."""
+
+    disk: Size = Field(2**30, description="Free room for the stack's data.")
+    memory: Size = Field(0, description="Memory beyond what the services' limits add up to.")
+
+
+class Stack(Strict):
+    """One application, deployed, released and undone as a whole."""
+
+    description: str = Field(min_length=1, description="One line for people.")
+    sources: dict[Name, Source] = Field({}, description="Where the code comes from.")
+    envs: dict[Name, Env] = Field({}, description="The environments that the services and pipelines run in.")
+    models: list[ModelReference] = Field([], description="Weights from `stacks/models.yml`: `id@version`.")
+    services: dict[Name, AnyService] = Field(min_length=1, description="The processes, by name; see the kinds below.")
+    pipelines: dict[Name, Pipeline] = Field({}, description="Scientific programs that a worker runs step by step.")
+    verify: list[VerifyStep] = Field([], description="The success signal of a deploy.")
+    requires: Requires = Field(Requires(disk=2**30, memory=0), description="What the host must have besides.")

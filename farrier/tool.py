@@ -1,0 +1,44 @@
+"""The files of farrier-release as they lie on a host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_HOME = "/opt/farrier/host"
+_COMMAND = "/usr/local/sbin/farrier-release"
+_LAUNCHER = f"""\
+#!/usr/bin/python3 -IB
+# Farrier: makes releases live, or takes them back.
+import sys
+
+sys.path.insert(0, "{_HOME}")
+from farrier_host.release.cli import main
+
+sys.exit(main())
+"""
+_RECOVER = f"""\
+# Farrier: takes back, before anything starts, what was going live when the host went down.
+[Unit]
+Description=Take back releases that nobody confirmed
+DefaultDependencies=no
+After=local-fs.target
+Before=sysinit.target
+ConditionPathExists={_COMMAND}
+
+[Service]
+Type=oneshot
+ExecStart={_COMMAND} recover
+
+[Install]
+WantedBy=sysinit.target
+"""
+
+
+def tool_files(root: Path) -> dict[str, dict[str, str]]:
+    """Path on the host -> content and mode, from the repository at `root`."""
+    package = root / "host" / "farrier_host"
+    modules = {f"{_HOME}/{path.relative_to(root / 'host')}": path for path in sorted(package.rglob("*.py"))}
+    files = {path: {"content": module.read_text(encoding="utf-8"), "mode": "0644"} for path, module in modules.items()}
+    files[_COMMAND] = {"content": _LAUNCHER, "mode": "0755"}
+    files["/etc/systemd/system/farrier-release-recover.service"] = {"content": _RECOVER, "mode": "0644"}
+    return files

@@ -1,0 +1,103 @@
+"""The live files of a stack: what is there, what a release wants there, and the change from one to the other."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from farrier_host.release.layout import Layout, owner
+
+
+class Refused(Exception):
+    """The request cannot be carried out; nothing was changed. The text says what to do."""
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """What lies, or shall lie, in the live folders: text by file name (units) or by `<hostname>.d/<stack>.caddy`."""
+
+    units: dict[str, str] = field(default_factory=dict)
+    sites: dict[str, str] = field(default_factory=dict)
+    starts: dict[str, tuple[str, ...]] = field(default_factory=dict)  # unit file -> the units it starts
+
+    def instances(self) -> list[str]:
+        """Every unit that this set starts."""
+        return [unit for file in sorted(self.starts) for unit in self.starts[file]]
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
+    """Replace `path` as a whole: a reader, or a crash, finds the old text or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_plan(layout: Layout, stack: str, release: str) -> dict[str, Any]:
+    """The stack's plan as `release` holds it. Raises Refused when there is no such release."""
+    try:
+        plan: dict[str, Any] = json.loads((layout.release(stack, release) / "plan.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Refused(
+            f"{stack} has no release '{release}'; `farrier-release list {stack}` shows those it has"
+        ) from None
+    return plan
+
+
+def of_release(layout: Layout, stack: str, release: str | None) -> FileSet:
+    """The files that `release` wants live; none for no release."""
+    if release is None:
+        return FileSet()
+    plan, folder = read_plan(layout, stack, release), layout.release(stack, release)
+    units = {path.name: path.read_text(encoding="utf-8") for path in (folder / "units").iterdir()}
+    sites = {
+        str(path.relative_to(folder / "caddy")): path.read_text(encoding="utf-8") for path in folder.glob("caddy/*/*")
+    }
+    return FileSet(units, sites, {unit["file"]: tuple(unit["starts"]) for unit in plan["units"]})
+
+
+def live(layout: Layout, stack: str, starts: dict[str, tuple[str, ...]]) -> FileSet:
+    """The files of `stack` that are live now. `starts` tells what they start (of the release that put them there)."""
+    units = {path.name: text for path in layout.units.glob(f"{stack}*") if (text := _owned(path, stack)) is not None}
+    sites = {
+        str(path.relative_to(layout.sites)): path.read_text(encoding="utf-8")
+        for path in layout.sites.glob(f"*.d/{stack}.caddy")
+    }
+    return FileSet(units, sites, {file: started for file, started in starts.items() if file in units})
+
+
+def _owned(path: Path, stack: str) -> str | None:
+    if not path.is_file() or path.is_symlink():
+        return None
+    text = path.read_text(encoding="utf-8")
+    return text if owner(text) == stack else None
+
+
+def replace_units(layout: Layout, old: FileSet, new: FileSet) -> None:
+    """Make the live unit files those of `new`; only what differs is written."""
+    _replace(layout.units, old.units, new.units)
+
+
+def replace_sites(layout: Layout, old: FileSet, new: FileSet) -> None:
+    """Make the live Caddy fragments those of `new`."""
+    _replace(layout.sites, old.sites, new.sites)
+
+
+def _replace(folder: Path, old: dict[str, str], new: dict[str, str]) -> None:
+    for name, text in new.items():
+        if old.get(name) != text:
+            write_atomically(folder / name, text)
+    for name in old.keys() - new.keys():
+        (folder / name).unlink(missing_ok=True)

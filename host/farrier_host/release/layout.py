@@ -1,0 +1,64 @@
+"""Where releases and live files lie."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+NOTICE = re.compile(r"^# Farrier: stack ([a-z0-9-]+)\.")
+_NOT_STACKS = {"envs", "tools", "host"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The host's folders below `root` (another one than `/` in tests)."""
+
+    root: Path = Path("/")
+
+    @property
+    def units(self) -> Path:
+        """Live unit files."""
+        return self.root / "etc/systemd/system"
+
+    @property
+    def sites(self) -> Path:
+        """Caddy's sites: `<hostname>.d/<stack>.caddy`."""
+        return self.root / "etc/caddy/sites"
+
+    @property
+    def lock(self) -> Path:
+        """One activation at a time on a host: they share Caddy and systemd."""
+        return self.root / "run/farrier-release.lock"
+
+    @property
+    def local_ca(self) -> Path:
+        """The root certificate of Caddy's internal CA."""
+        return self.root / "var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
+
+    def home(self, stack: str) -> Path:
+        """Everything of a stack but its data and secrets."""
+        return self.root / "opt/farrier" / stack
+
+    def release(self, stack: str, release: str) -> Path:
+        """The folder of one release."""
+        return self.home(stack) / "releases" / release
+
+    def state(self, stack: str) -> Path:
+        """The journal of the stack's activations."""
+        return self.home(stack) / "state.json"
+
+    def credential(self, stack: str, name: str) -> Path:
+        """One secret file."""
+        return self.root / "etc/farrier" / stack / "credentials" / name
+
+    def stacks(self) -> list[str]:
+        """The stacks that have a release on this host."""
+        folders = sorted((self.root / "opt/farrier").glob("*/releases"))
+        return [folder.parent.name for folder in folders if folder.parent.name not in _NOT_STACKS]
+
+
+def owner(text: str) -> str | None:
+    """The stack whose notice stands at the head of a live file, or None for a file that is not Farrier's."""
+    found = NOTICE.match(text)
+    return found[1] if found else None

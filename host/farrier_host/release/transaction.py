@@ -1,0 +1,194 @@
+"""Going live: activate, then confirm, or go back. What is live is either one release or the other, never a mixture."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from farrier_host.release import files, state, systemd
+from farrier_host.release.decide import decide
+from farrier_host.release.files import FileSet, Refused
+from farrier_host.release.http import status_of
+from farrier_host.release.layout import Layout
+from farrier_host.release.state import ACTIVATING, CONFIRMED, UNCONFIRMED, State
+from farrier_host.release.systemd import Failed
+
+Say = Callable[[str], None]
+_GATE_REQUEST = 5.0  # seconds for one request of a gate
+_GATE_PAUSE = 0.2
+
+
+class Transaction:
+    """Changes what is live of one stack. `say` is told each step, for the terminal or the journal."""
+
+    def __init__(self, layout: Layout, stack: str, say: Say) -> None:
+        self.layout, self.stack, self.say = layout, stack, say
+
+    def activate(self, release: str, confirm_within: int) -> State:
+        """Make `release` live; on a failed step the release before it comes back and Failed is raised.
+
+        It stays `unconfirmed`; after `confirm_within` seconds without `confirm` it goes back by itself.
+        """
+        new = files.of_release(self.layout, self.stack, release)
+        with self._lock():
+            before = self._settled()
+            self._save(State(ACTIVATING, release, before.active))
+            try:
+                self._switch(self._live_now(before.active), new, release)
+            except (Failed, OSError) as error:
+                self._restore(before.active, _reason(error))
+                raise
+            after = self._save(State(UNCONFIRMED, release, before.active))
+            self._point_current(release)
+        self._go_back_later(release, confirm_within)
+        return after
+
+    def confirm(self, release: str) -> State:
+        """Somebody proved that `release` works: it stays. Raises Refused when it is no longer there to confirm."""
+        with self._lock():
+            now = state.load(self.layout, self.stack)
+            if now.active != release:
+                raise Refused(f"{self.stack}: release {release} is not live, {now.active} is. {now.message}".rstrip())
+            self._forget_timer()
+            return now if now.is_settled else self._save(State(CONFIRMED, release, now.previous))
+
+    def back(self, reason: str, only: str | None = None) -> State:
+        """Take an unconfirmed release back (`only`: if it is still that one). Raises Refused when all is confirmed."""
+        with self._lock():
+            now = state.load(self.layout, self.stack)
+            if now.is_settled or only not in (None, now.active):
+                raise Refused(
+                    f"{self.stack}: nothing to take back, release {now.active} is confirmed since {now.since}"
+                )
+            self._forget_timer()
+            return self._restore(now.previous, reason)
+
+    def recover(self) -> State | None:
+        """At early boot, after a crash in the middle: the old files, before anything starts. None: nothing was open."""
+        now = state.load(self.layout, self.stack)
+        if now.is_settled:
+            return None
+        old, new = files.of_release(self.layout, self.stack, now.previous), self._live_now(now.active)
+        files.replace_units(self.layout, new, old)
+        files.replace_sites(self.layout, new, old)
+        systemd.daemon_reload()
+        if old.units:
+            systemd.start_later(f"{self.stack}.target")
+        message = f"release {now.active} was taken back at boot: nobody had confirmed it before the host went down"
+        return self._save(State(CONFIRMED, now.previous, None, message=message))
+
+    def _settled(self) -> State:
+        """The state, after taking back what an earlier activation left open (its play died, or it crashed)."""
+        now = state.load(self.layout, self.stack)
+        if now.is_settled:
+            return now
+        self._forget_timer()
+        return self._restore(now.previous, "it was never confirmed, and another activation began")
+
+    def _switch(self, old: FileSet, new: FileSet, release: str | None) -> None:
+        actions = decide(old, new)
+        systemd.disable(actions.disable)
+        systemd.stop(actions.stop)
+        files.replace_units(self.layout, old, new)
+        systemd.daemon_reload()
+        systemd.enable(actions.enable)
+        for unit in actions.restart:
+            self.say(f"restart {unit}")
+            systemd.restart(unit)
+        for unit in actions.start:
+            systemd.start(unit)
+        if release is not None:
+            self._gates(release)
+        self._sites(old, new)
+
+    def _gates(self, release: str) -> None:
+        for gate in files.read_plan(self.layout, self.stack, release)["gates"]:
+            self.say(f"wait until {gate['unit']} is ready")
+            self._gate(gate)
+
+    def _gate(self, gate: dict[str, Any]) -> None:
+        deadline = time.monotonic() + gate["within"]
+        status, body = status_of(gate["socket"], gate["path"], _GATE_REQUEST)
+        while status != 200:
+            if time.monotonic() > deadline:
+                raise Failed(
+                    gate["unit"], f"GET {gate['path']} answers {status or 'nothing'} after {gate['within']} s: {body}"
+                )
+            time.sleep(_GATE_PAUSE)
+            status, body = status_of(gate["socket"], gate["path"], _GATE_REQUEST)
+
+    def _sites(self, old: FileSet, new: FileSet) -> None:
+        """Caddy loads the fragments; when it refuses them the old ones are put back at once."""
+        if old.sites == new.sites:
+            return
+        self.say("reload Caddy")
+        files.replace_sites(self.layout, old, new)
+        try:
+            systemd.reload_caddy()
+        except Failed:
+            files.replace_sites(self.layout, new, old)
+            raise
+
+    def _restore(self, previous: str | None, reason: str) -> State:
+        """Put `previous` back. Where that fails too, the message says so: there is nothing older to try."""
+        failed = state.load(self.layout, self.stack)
+        self.say(f"going back to {previous or 'nothing (there was no release before)'}")
+        old = files.of_release(self.layout, self.stack, previous)
+        try:
+            self._switch(self._live_now(failed.active, previous), old, previous)
+        except (Failed, OSError) as error:
+            reason += f"\nGoing back met a fault of its own: {_reason(error)}"
+        self._point_current(previous)
+        return self._save(State(CONFIRMED, previous, None, message=f"release {failed.active} was taken back: {reason}"))
+
+    def _live_now(self, *releases: str | None) -> FileSet:
+        """What is live, whichever of the releases put it there."""
+        starts: dict[str, tuple[str, ...]] = {}
+        for release in releases:
+            starts = files.of_release(self.layout, self.stack, release).starts | starts
+        return files.live(self.layout, self.stack, starts)
+
+    def _save(self, new: State) -> State:
+        return state.save(self.layout, self.stack, new)
+
+    def _point_current(self, release: str | None) -> None:
+        """`current` is for people; nothing that runs goes through it."""
+        link, fresh = self.layout.home(self.stack) / "current", self.layout.home(self.stack) / ".current"
+        if release is None:
+            link.unlink(missing_ok=True)
+            return
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(f"releases/{release}")
+        fresh.replace(link)
+
+    def _go_back_later(self, release: str, seconds: int) -> None:
+        timer = ["systemd-run", "--quiet", "--collect", f"--unit={self._timer()}", f"--on-active={seconds}"]
+        expire = ["/usr/local/sbin/farrier-release", "expire", self.stack, release]
+        systemd.run([*timer, "--timer-property=AccuracySec=1s", *expire], self._timer())
+
+    def _forget_timer(self) -> None:
+        subprocess.run(["systemctl", "stop", f"{self._timer()}.timer"], check=False, capture_output=True)
+
+    def _timer(self) -> str:
+        return f"farrier-goback-{self.stack}"
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """One change of what is live at a time on this host."""
+        self.layout.lock.parent.mkdir(parents=True, exist_ok=True)
+        with self.layout.lock.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _reason(error: Failed | OSError) -> str:
+    """Unit, cause and its last journal lines, for the person who reads the failed play."""
+    if isinstance(error, OSError):
+        return str(error)
+    lines = systemd.journal(error.unit)
+    tail = f"\nLast lines of `journalctl -u {error.unit}`:\n{lines}" if lines else ""
+    return f"{error.unit}: {error.reason}{tail}"

@@ -1,0 +1,125 @@
+"""The verify run: a stack's own requests through the front door, on the host itself. It proves that the stack works."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from farrier_host.release import files
+from farrier_host.release.http import FrontDoor
+from farrier_host.release.layout import Layout
+
+_REQUEST_LIMIT = 30.0  # seconds for one request
+_PAUSE = 0.5
+
+
+class VerifyFailed(Exception):
+    """A step got another answer than the stack file asks for. The text says which, and what came."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status, and the body as JSON where it is JSON."""
+
+    status: int
+    body: Any
+
+
+class Verifier:
+    """Runs the verify steps of one release."""
+
+    def __init__(self, layout: Layout, stack: str, release: str, say: Callable[[str], None]) -> None:
+        self.layout, self.say = layout, say
+        self.folder = layout.release(stack, release)
+        self.plan = files.read_plan(layout, stack, release)
+        self.token = layout.credential(stack, "verify-token").read_text(encoding="utf-8").strip()
+        self.saved: dict[str, Any] = {}
+
+    def run(self) -> int:
+        """Run every step; the number of steps. Raises VerifyFailed at the first that is not as it should be."""
+        for step in self.plan["verify"]:
+            started = time.monotonic()
+            path = fill_in(step["path"], self.saved)
+            answer = self._step(step, path)
+            self.say(f"{step['method']} {path} → {answer.status} ({time.monotonic() - started:.1f} s)")
+            if step["save"]:
+                self.saved[step["save"]] = answer.body
+        return len(self.plan["verify"])
+
+    def _step(self, step: dict[str, Any], path: str) -> Answer:
+        deadline = time.monotonic() + step["within"]
+        while True:
+            answer = self._request(step, path)
+            if answer.status != step["status"]:
+                raise VerifyFailed(
+                    f"{step['method']} {path} answered {answer.status}, not {step['status']}: {answer.body}"
+                )
+            if matches(step["until"], answer.body):
+                return answer
+            if impossible(step["until"], answer.body) or time.monotonic() > deadline:
+                raise VerifyFailed(f"{step['method']} {path} says {answer.body}, expected {step['until']}")
+            time.sleep(_PAUSE)
+
+    def _request(self, step: dict[str, Any], path: str) -> Answer:
+        host = self.plan["routes"][0]["host"]
+        connection = FrontDoor(host, self.plan["front_port"], self.layout.local_ca, _REQUEST_LIMIT)
+        body, headers = self._body(step)
+        try:
+            connection.request(step["method"], path, body=body, headers=headers | {"X-Farrier-Verify": self.token})
+            answer = connection.getresponse()
+            return Answer(answer.status, _decoded(answer.read()))
+        except (OSError, http.client.HTTPException) as error:
+            raise VerifyFailed(f"{step['method']} https://{host}{path}: {error}") from None
+        finally:
+            connection.close()
+
+    def _body(self, step: dict[str, Any]) -> tuple[bytes | None, dict[str, str]]:
+        if step["file"] is None:
+            return None, {}
+        content = (self.folder / "fixtures" / step["file"]).read_bytes()
+        return multipart(step["file"], content, uuid.uuid4().hex)
+
+
+def multipart(name: str, content: bytes, boundary: str) -> tuple[bytes, dict[str, str]]:
+    """A form with one field `file` (RFC 7578): body and headers."""
+    disposition = f'Content-Disposition: form-data; name="file"; filename="{name}"'
+    head = f"--{boundary}\r\n{disposition}\r\nContent-Type: application/octet-stream\r\n\r\n"
+    return head.encode() + content + f"\r\n--{boundary}--\r\n".encode(), {
+        "Content-Type": f"multipart/form-data; boundary={boundary}"
+    }
+
+
+def fill_in(path: str, saved: dict[str, Any]) -> str:
+    """`/status/{job.job_id}` with the field of a saved answer. Raises VerifyFailed when it is not there."""
+
+    def value(match: re.Match[str]) -> str:
+        name, _, key = match[1].partition(".")
+        try:
+            return str(saved[name][key])
+        except (KeyError, TypeError):
+            raise VerifyFailed(f"{path}: no saved answer has {match[1]}") from None
+
+    return re.sub(r"\{([^}]+)\}", value, path)
+
+
+def matches(expected: dict[str, Any], body: Any) -> bool:
+    """Whether the answer has every expected value."""
+    return all(isinstance(body, dict) and body.get(key) == value for key, value in expected.items())
+
+
+def impossible(expected: dict[str, Any], body: Any) -> bool:
+    """Whether waiting on is pointless: the job we wait for has ended in an error."""
+    return "status" in expected and isinstance(body, dict) and body.get("status") in ("error", "failed", "cancelled")
+
+
+def _decoded(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content[:500].decode("utf-8", "replace")

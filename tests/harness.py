@@ -1,0 +1,78 @@
+"""What `make bench` and `make faults` share: find the functions, run them, print a table, write JSON."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number."""
+
+    name: str
+    figure: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a caused fault did, beside what was promised."""
+
+    fault: str
+    promise: str
+    observed: str
+    ok: bool
+
+
+type_of_row = {"bench": Figure, "faults": Observation}
+
+
+def run(kind: str) -> int:
+    """Run every function `*()` of tests/<kind>/<kind>_*.py that is listed in its RUN, write build/<kind>.json.
+
+    Returns the exit code: 1 when an observation is not ok, or a function died.
+    """
+    rows: list[Figure | Observation] = []
+    failed = False
+    for function in _functions(kind):
+        print(f"==> {function.__module__.rpartition('.')[2]}: {function.__name__}", file=sys.stderr, flush=True)
+        try:
+            rows.extend(function())
+        except Exception as error:  # noqa: BLE001 - one that dies must not hide what the others found
+            Console(stderr=True).print_exception()
+            print(f"{function.__name__} died: {error}", file=sys.stderr)
+            failed = True
+    _print(kind, rows)
+    _write(kind, rows)
+    return 1 if failed or any(isinstance(row, Observation) and not row.ok for row in rows) else 0
+
+
+def _functions(kind: str) -> list[Callable[[], Iterator[Figure | Observation]]]:
+    modules = sorted((ROOT / "tests" / kind).glob("[a-z]*.py"))
+    return [function for path in modules for function in importlib.import_module(f"tests.{kind}.{path.stem}").RUN]
+
+
+def _print(kind: str, rows: list[Figure | Observation]) -> None:
+    table = Table(title=kind)
+    for field in fields(type_of_row[kind]):
+        table.add_column(field.name)
+    for row in rows:
+        table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in asdict(row).values()))
+    Console().print(table)
+
+
+def _write(kind: str, rows: list[Figure | Observation]) -> None:
+    path = ROOT / "build" / f"{kind}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    print(f"written: {path.relative_to(ROOT)}")
