@@ -21,7 +21,8 @@ help:  ## list the targets
 
 .PHONY: apt
 apt:
-	@dpkg-query -W -f '$${db:Status-Status}\n' $(APT_PACKAGES) 2>&1 | grep -qvx installed || exit 0
+	@installed=$$(dpkg-query -W -f '$${db:Status-Status}\n' $(APT_PACKAGES) 2>/dev/null | grep -cx installed || true)
+	[ "$$installed" != $(words $(APT_PACKAGES)) ] || exit 0
 	echo "==> apt: $(APT_PACKAGES)"
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get update -qq
@@ -92,13 +93,19 @@ clean:  ## remove all that any target made: hosts, network, image cache, build/,
 
 PYTHON_CODE := $(wildcard app farrier host molecule plugins stacks tests)
 
+SCRIPTS = $$(git ls-files --cached --others --exclude-standard | xargs grep -slE '^\#!/bin/(ba)?sh' --)
+
 .PHONY: lint
-lint: .venv  ## ruff, mypy, yamllint, shellcheck, ansible-lint
-	@echo "==> ruff";          ruff check --output-format concise --quiet . && ruff format --quiet --check . || { echo "try: ruff check --fix . ; ruff format ."; exit 1; }
-	echo "==> mypy";          mypy --no-error-summary $(PYTHON_CODE)
-	echo "==> yamllint";      yamllint --strict .
-	echo "==> shellcheck";    git ls-files --cached --others --exclude-standard | xargs grep -lE '^#!/bin/(ba)?sh' -- | xargs shellcheck
-	echo "==> ansible-lint";  ansible-lint --offline -q
+lint: .venv  ## ruff, mypy, yamllint, shellcheck, ansible-lint; all findings at once
+	@found=0
+	check() { echo "==> $$1"; "$$@" || found=1; }
+	check ruff check --quiet --output-format concise .
+	check ruff format --quiet --check .
+	check mypy --no-error-summary $(PYTHON_CODE)
+	check yamllint --strict .
+	check shellcheck $(SCRIPTS)
+	check ansible-lint --offline -q
+	exit $$found
 
 .PHONY: unit
 unit: .venv  ## the tests that need no host

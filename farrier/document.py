@@ -51,7 +51,7 @@ class Document:
         for detail in error.errors():
             location = _without_tags(self.data, detail["loc"])
             found.append(self.problem(location, _message(model, detail["loc"], detail)))
-        return found
+        return [problem for problem in found if not _is_misspelt(problem, found)]
 
 
 def read(path: Path, name: str) -> Document:
@@ -74,6 +74,15 @@ def key_of(location: Location) -> str:
     for part in location:
         key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else part
     return key
+
+
+def _is_misspelt(problem: Problem, found: Sequence[Problem]) -> bool:
+    """Whether a missing key is there under the wrong name, which another problem tells already."""
+    key = problem.key.rpartition(".")[2]
+    if problem.message != f"the key '{key}' is missing":
+        return False
+    inside = problem.key.removesuffix(key)
+    return any(each.key.startswith(inside) and f"did you mean '{key}'?" in each.message for each in found)
 
 
 def _has(node: CommentedMap | CommentedSeq, part: str | int) -> bool:
@@ -140,7 +149,7 @@ def _inside(schema: Any, part: str | int, whole: Any) -> list[Any]:
         return _resolved({"$ref": schema["discriminator"]["mapping"][part]}, whole)
     below = schema.get("items") if isinstance(part, int) else schema.get("properties", {}).get(part)
     if below is None:
-        below = schema.get("additionalProperties")
+        below = next(iter(schema.get("patternProperties", {}).values()), schema.get("additionalProperties"))
     return _resolved(below, whole) if isinstance(below, dict) else []
 
 

@@ -1,4 +1,4 @@
-"""`stacks/models.yml`: the weights that stacks may use, each file with its hash, its sources and where it comes from."""
+"""`stacks/models.yml`: the weights that stacks may use, each file with its hash, its sources and its origin."""
 
 from __future__ import annotations
 
@@ -117,12 +117,13 @@ def _file_problem(model: Model, file: ModelFile, source: str, folder: Path) -> s
         return None
     path = folder / source.removeprefix(FILE)
     if not path.is_file():
-        return f"no such file: {path.name} in {path.parent}"
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    if (len(content), digest) == (file.size, file.sha256):
+        return f"no such file: {source.removeprefix(FILE)} under {folder.name}/"
+    size = path.stat().st_size
+    with path.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    if (size, digest) == (file.size, file.sha256):
         return None
     return (
         f"model {model.reference}, file {file.path}: expected sha256 {file.sha256} and {file.size} bytes, "
-        f"{source} has {digest} and {len(content)} bytes: mend the file, or write a new version with its hash"
+        f"{source} has {digest} and {size} bytes: mend the file, or write a new version with its hash"
     )

@@ -29,6 +29,7 @@ _PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`services.<name>.routes[]`", Route),
     ("`pipelines.<name>`", stack.Pipeline),
     ("`pipelines.<name>.steps[]`", stack.Step),
+    ("`pipelines.<name>.options.<name>`", stack.Option),
     ("`verify[]`", stack.VerifyStep),
     ("`requires`", stack.Requires),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -33,6 +33,17 @@ class Step(Strict):
     timeout: Duration = Field(600, description="After this its process group is killed and the job fails.")
 
 
+class Option(Strict):
+    """A setting of a pipeline that users may choose, with its bounds."""
+
+    type: Literal["integer", "number", "boolean", "choice"] = Field(description="What it takes.")
+    default: bool | int | float | str = Field(description="Used when nothing is chosen.")
+    title: str | None = Field(None, description="What people call it.")
+    minimum: float | None = Field(None, description="Of a number.")
+    maximum: float | None = Field(None, description="Of a number.")
+    choices: list[str] | None = Field(None, description="Of a choice.")
+
+
 class Pipeline(Strict):
     """Steps that run one after the other, each a process in the pipeline's own env."""
 
@@ -40,7 +51,7 @@ class Pipeline(Strict):
     env: Name = Field(description="The env of the steps.")
     source: Name = Field("pipeline", description="The source that holds the package `steps`.")
     steps: list[Step] = Field(min_length=1, description="In this order.")
-    options: dict[str, Any] = Field({}, description="Given to every step as `--options`.")
+    options: dict[str, Option] = Field({}, description="Given to every step as `--options`.")
     models: list[ModelReference] = Field([], description="Models that the steps read: `id@version`.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,7 @@ from testbed.host import Host
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("unit", "hosts", "e2e")  # quick ones first: what they find need not be waited for
-_seconds: Counter[str] = Counter()
+_seconds: defaultdict[str, float] = defaultdict(float)
 _broken: set[str] = set()
 
 

@@ -1,1 +1,1 @@
-"""What every application of Farrier shares: ledger, storage, runner, health, worker and web base. Nothing here knows a stack."""
+"""What all applications share: ledger, storage, runner, health, worker and web base. Nothing here knows a stack."""

@@ -50,7 +50,7 @@ def sender(settings: Settings) -> Sender:
     def send(job_id: str, queue: str) -> bool:
         try:
             celery.send_task(WAKE, args=[job_id], queue=queue, retry=False)
-        except Exception as error:  # whatever the transport raises: the reaper tries again
+        except Exception as error:  # noqa: BLE001  whatever the transport raises: the reaper tries again
             log.warning("job %s: no message could be sent (%s); it stays queued", job_id, type(error).__name__)
             return False
         return True

@@ -38,7 +38,7 @@ class Readiness:
 def _outcome(check: Check) -> str:
     try:
         return check()
-    except Exception as error:  # whatever a dependency raises is the finding
+    except Exception as error:  # noqa: BLE001  whatever a dependency raises is the finding
         return f"{type(error).__name__}: {error}".splitlines()[0][:200]
 
 

@@ -24,7 +24,7 @@ def _namespace() -> str:
 
 
 def owner(name: str) -> str:
-    """This process as the owner of a job: `<worker> <pid> <start time> <pid namespace>`."""
+    """The running process as the owner of a job: `<worker> <pid> <start time> <pid namespace>`."""
     pid = os.getpid()
     return f"{name} {pid} {_started(pid)} {_namespace()}"
 

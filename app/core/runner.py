@@ -1,7 +1,7 @@
 """Runs one step of a pipeline as a process group of its own, by the contract that scientific programs follow.
 
-`python -m steps.<name> WORKDIR --options JSON --config PATH` writes `[PROGRESS] 40% text` lines to stdout and its result to
-`WORKDIR/_step_result.json`.
+`python -m steps.<name> WORKDIR --options JSON --config PATH` writes `[PROGRESS] 40% text` lines to stdout and its
+result to `WORKDIR/_step_result.json`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class StepError(Exception):
         self.code = code
 
 
-class StepStopped(Exception):  # noqa: N818  not an error: somebody asked for it
+class StepStopped(Exception):
     """The step was killed because `stop` said so."""
 
 

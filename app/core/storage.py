@@ -47,9 +47,12 @@ class Storage:
 
     def begin_upload(self, job_id: str) -> Path:
         """The path that an upload is written to before it is accepted."""
-        folder = self._folder("uploads", job_id)
-        folder.mkdir(parents=True)
-        return folder / "part"
+        self._folder("uploads", job_id).mkdir(parents=True)
+        return self.begun_upload(job_id)
+
+    def begun_upload(self, job_id: str) -> Path:
+        """Where an upload lies that is not accepted yet."""
+        return self._folder("uploads", job_id) / "part"
 
     def accept_upload(self, job_id: str, suffix: str) -> Path:
         """Turn the written upload into the job's input, on disk for good."""

@@ -8,8 +8,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.ledger import Job, Jobs
 from app.core.pipelines import Pipeline
@@ -54,7 +55,7 @@ class KeepLease:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
 
@@ -81,7 +82,10 @@ class Meter:
             return
         self.noted = time.monotonic()
         whole = (self.step - 1 + percent / 100) / self.steps * 100
-        self.jobs.progress(self.job, percent=whole, step=self.step, steps=self.steps, step_name=text)
+        try:
+            self.jobs.progress(self.job, percent=whole, step=self.step, steps=self.steps, step_name=text)
+        except SQLAlchemyError:  # a figure for the page is not worth a job
+            log.warning("job %s: its progress could not be noted", self.job.id, exc_info=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ def check_stack(loaded: Loaded, models: Sequence[str]) -> Iterator[Problem]:
 
 
 def check_host(stacks: Sequence[Loaded], default_host: str) -> Iterator[Problem]:
-    """Problems between the stacks of one host: the same URL prefix twice, more credentials than one file of a name."""
+    """Problems between the stacks of one host: a unit or a URL prefix that two of them claim."""
+    yield from _units(stacks)
     owners: dict[tuple[str, str], str] = {}
     for loaded in stacks:
         for location, host, path in _routes(loaded, default_host):
@@ -32,6 +33,18 @@ def check_host(stacks: Sequence[Loaded], default_host: str) -> Iterator[Problem]
             if owner != loaded.name or location[-1] == "again":
                 taken = f"https://{host}{path} is already routed to stack '{owner}'; choose another path or host"
                 yield loaded.document.problem(location[:-1], taken)
+
+
+def _units(stacks: Sequence[Loaded]) -> Iterator[Problem]:
+    """Stack `a` with service `b-c` and stack `a-b` with service `c` would both have the unit `a-b-c`."""
+    owners: dict[str, str] = {}
+    for loaded in stacks:
+        for name in loaded.stack.services:
+            unit = f"{loaded.name}-{name}"
+            owner = owners.setdefault(unit, loaded.name)
+            if owner != loaded.name:
+                message = f"the unit '{unit}' is already one of stack '{owner}'; give the service another name"
+                yield loaded.document.problem(("services", name), message)
 
 
 def _name(loaded: Loaded) -> Iterator[Problem]:

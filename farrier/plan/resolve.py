@@ -201,7 +201,7 @@ class _StackResolver:
             "python": f"{paths.ENVS}/{pipeline.env}-{self.loaded.envs[pipeline.env].digest}/bin/python",
             "code": self.trees[pipeline.source].path,
             "steps": [step.model_dump() for step in pipeline.steps],
-            "options": pipeline.options,
+            "options": {key: option.model_dump(exclude_none=True) for key, option in pipeline.options.items()},
             "models": {model: f"{root}/{model}/{version}" for model, version in models.items()},
         }
 

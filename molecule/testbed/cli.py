@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from testbed import cgroup, host, images, network, serve, ssh
+from testbed.channel import cli as channel
 from testbed.settings import STATE, SUITES
 from testbed.shell import DriverError, say
 
@@ -35,8 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_host_commands(commands)
     _add_shared_commands(commands)
-    if Path(__file__).with_name("channel").joinpath("cli.py").is_file():
-        importlib.import_module("testbed.channel.cli").add_parser(commands)
+    channel.add_parser(commands)
     return parser
 
 
@@ -57,9 +56,6 @@ def _add_host_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     listing = commands.add_parser("list", help="what there is")
     listing.set_defaults(run=_list)
     listing.add_argument("--json", action="store_true")
-    inventory = commands.add_parser("inventory", help="the named hosts that are up, as Ansible's dynamic inventory")
-    inventory.set_defaults(run=_inventory)
-    inventory.add_argument("names", nargs="+", metavar="name")
 
 
 def _add_shared_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -107,11 +103,6 @@ def _list(options: argparse.Namespace) -> None:
     for row in rows:
         state = "up" if row["alive"] else "dead (`testbed gc` removes it)"
         print(f"{row['name']:<20} {row['address']:<12} {row['image']:<32} {state}")
-
-
-def _inventory(options: argparse.Namespace) -> None:
-    hosts = [found for found in map(host.find, options.names) if found and found.is_alive()]
-    print(json.dumps(ssh.inventory({found.name: found.address for found in hosts})))
 
 
 def _image(options: argparse.Namespace) -> None:

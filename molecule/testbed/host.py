@@ -145,11 +145,17 @@ def _register(name: str, suite: str, *, warm: bool, image: Path) -> Host:
 def prepare(upper: Path, name: str, public_key: str) -> None:
     """Write what is the host's own into the layer above its image: name, resolver, authorized key."""
     for folder, mode in (("", 0o755), ("etc", 0o755), ("root", 0o700), ("root/.ssh", 0o700)):
-        (upper / folder).mkdir(mode=mode)
-    (upper / "etc/hostname").write_text(f"{name}\n")
-    (upper / "etc/hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost ip6-localhost\n")
-    (upper / "etc/resolv.conf").write_text(Path("/etc/resolv.conf").read_text())
-    (upper / "root/.ssh/authorized_keys").write_text(public_key)
+        (upper / folder).mkdir()
+        (upper / folder).chmod(mode)  # mkdir's own mode would be cut by the umask
+    files = {
+        "etc/hostname": f"{name}\n",
+        "etc/hosts": f"127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost ip6-localhost\n",
+        "etc/resolv.conf": Path("/etc/resolv.conf").read_text(),
+        "root/.ssh/authorized_keys": public_key,
+    }
+    for path, text in files.items():
+        (upper / path).write_text(text)
+        (upper / path).chmod(0o644)
 
 
 def _boot(host: Host, image: Path) -> Host:

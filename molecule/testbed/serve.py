@@ -37,6 +37,12 @@ def unserve() -> None:
                 _stop(int(name.removeprefix("server-")))
 
 
+def stop(port: int) -> None:
+    """Stop the server of one port; no error when there is none."""
+    with lock("network"):
+        _stop(port)
+
+
 def _start(folder: Path, port: int) -> None:
     SERVERS.mkdir(parents=True, exist_ok=True)
     own, log = cgroup.create(_name(port)), SERVERS / f"{port}.log"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Address
 
 from testbed.settings import KEY
@@ -31,17 +31,6 @@ def ensure_key() -> str:
 def argv(address: IPv4Address | str, command: Sequence[str] = ()) -> list[str]:
     """The ssh command line for root on a host; without a command it is an interactive shell."""
     return ["ssh", "-i", str(KEY), *OPTIONS, f"root@{address}", *command]
-
-
-def inventory(addresses: Mapping[str, str]) -> dict[str, object]:
-    """Ansible's dynamic inventory of hosts (name to address) in the group `hosts`, with all that SSH needs."""
-    options = {
-        "ansible_user": "root",
-        "ansible_ssh_private_key_file": str(KEY),
-        "ansible_ssh_common_args": " ".join(OPTIONS),
-    }
-    variables = {name: {"ansible_host": address, **options} for name, address in addresses.items()}
-    return {"hosts": {"hosts": list(addresses)}, "_meta": {"hostvars": variables}}
 
 
 def execute(

@@ -117,7 +117,16 @@ class Staging:
             if old != content and path != "release.json":
                 entries.append(difference(f"{self.name}: {path}", old, content))
         changed = [path for path in self.todo if path in self.fixed]
-        return entries + [difference(path, read(path), self.fixed[path]) for path in changed]
+        return entries + [difference(path, read(self.counterpart(path, before)), self.fixed[path]) for path in changed]
+
+    def counterpart(self, path: str, before: str | None) -> str:
+        """The same file in the code folder of the live release, whose name holds another hash."""
+        plan = json.loads(read(os.path.join(before, "plan.json")) or b"{}") if before else {}
+        for tree in plan.get("code", []):
+            stem = os.path.join(self.home, "code", tree["name"] + "-")
+            if path.startswith(stem):
+                return os.path.join(tree["path"], path.split("/", stem.count("/") + 1)[-1])
+        return path
 
     def carry_out(self) -> str | None:
         """Write what is missing; what systemd says against the units, or None."""

@@ -16,7 +16,7 @@ def _since_boot() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """`now()` gives seconds since this boot (suspended time counts); `boot_id` says which boot; `wall()` is for people."""
+    """`now()`: seconds since this boot, suspended time too; `boot_id`: which boot; `wall()`: UTC epoch, for people."""
 
     boot_id: str
     now: Callable[[], float] = _since_boot

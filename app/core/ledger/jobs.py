@@ -57,15 +57,16 @@ class Jobs:
     # ---- the worker's side ------------------------------------------------------------------------------------------
 
     def claim_next(self, queues: Sequence[str], owner: str, lease: float) -> Job | None:
-        """Take the next queued job (verify jobs first, then the oldest) for `lease` seconds, or None if there is none."""
+        """Take the next queued job (verify jobs first, then the oldest) for `lease` seconds; None if there is none."""
         turn = and_(jobs.c.state == State.QUEUED, jobs.c.queue.in_(queues))
         while True:
             with self._database.write() as connection:
-                head = connection.execute(select(jobs.c.id, jobs.c.attempt).where(turn).order_by(*_TURN).limit(1)).first()
+                head = connection.execute(select(jobs).where(turn).order_by(*_TURN).limit(1)).first()
                 if head is None:
                     return None
                 mine = and_(jobs.c.id == head.id, jobs.c.state == State.QUEUED, jobs.c.attempt == head.attempt)
-                if connection.execute(update(jobs).where(mine).values(**self._claim(head.attempt, owner, lease))).rowcount:
+                values = self._claim(head.attempt, owner, lease)
+                if connection.execute(update(jobs).where(mine).values(**values)).rowcount:
                     return _one(connection, jobs.c.id == head.id)
 
     def _claim(self, attempt: int, owner: str, lease: float) -> dict[str, Any]:
@@ -133,12 +134,13 @@ class Jobs:
             return connection.execute(update(jobs).where(same).values(**values)).rowcount == 1
 
     def unsent(self, overdue: float) -> list[Job]:
-        """Jobs whose message is to be sent: the unsent ones, and the head of each queue unclaimed for `overdue` seconds.
+        """Jobs to be sent: the unsent ones, and each queue's head once it was unclaimed for `overdue` seconds.
 
         One message wakes a worker for all of its queue, so only the head is sent again.
         """
+        queued = select(jobs).where(jobs.c.state == State.QUEUED).order_by(*_TURN)
         with self._database.read() as connection:
-            rows = connection.execute(select(jobs).where(jobs.c.state == State.QUEUED).order_by(*_TURN)).mappings().all()
+            rows = connection.execute(queued).mappings().all()
         latest = self._clock.now() - overdue
         chosen, seen = [], set()
         for row in rows:
@@ -176,7 +178,8 @@ class Jobs:
     def mean(self, queue: str) -> float:
         """Seconds that a job of this queue is expected to last."""
         done = and_(jobs.c.state == State.DONE, jobs.c.queue == queue, jobs.c.verify.is_(False))
-        query = select(jobs.c.duration).where(done).order_by(jobs.c.ended_wall.desc(), jobs.c.seq.desc()).limit(DURATIONS)
+        latest = (jobs.c.ended_wall.desc(), jobs.c.seq.desc())
+        query = select(jobs.c.duration).where(done).order_by(*latest).limit(DURATIONS)
         with self._database.read() as connection:
             return mean_duration([float(value) for value in connection.execute(query).scalars()])
 

@@ -25,15 +25,29 @@ def daemon_reload() -> None:
 
 
 def stop(units: Sequence[str]) -> None:
-    """Stop units; those that are unknown are left alone."""
-    if units:
-        run(["systemctl", "stop", *units], units[0])
+    """Stop units and wait until they are down; those that are unknown are left alone."""
+    # A unit that is just being restarted after a crash cancels the first stop.
+    for attempt in (units, running(units)):
+        if attempt:
+            subprocess.run(["systemctl", "stop", *attempt], check=False, capture_output=True, timeout=_START_LIMIT)
+    left = running(units)
+    if left:
+        raise Failed(left[0], f"{', '.join(left)} would not stop")
+
+
+def running(units: Sequence[str]) -> list[str]:
+    """Those of `units` that are not down."""
+    asked = [
+        subprocess.run(["systemctl", "is-active", unit], check=False, capture_output=True, text=True) for unit in units
+    ]
+    down = ("inactive", "failed", "unknown")
+    return [unit for unit, answer in zip(units, asked, strict=True) if answer.stdout.strip() not in down]
 
 
 def disable(units: Sequence[str]) -> None:
-    """Stop units and start them no more at boot."""
+    """Start units no more at boot."""
     if units:
-        run(["systemctl", "disable", "--now", "--quiet", *units], units[0])
+        run(["systemctl", "disable", "--quiet", *units], units[0])
 
 
 def enable(units: Sequence[str]) -> None:
@@ -50,6 +64,7 @@ def restart(unit: str) -> None:
 
 def start(unit: str) -> None:
     """Start one unit, if it does not run, and wait until it says READY. Raises Failed with its name."""
+    subprocess.run(["systemctl", "reset-failed", unit], check=False, capture_output=True)
     run(["systemctl", "start", unit], unit)
 
 
@@ -58,7 +73,7 @@ def start_later(unit: str) -> None:
     subprocess.run(["systemctl", "start", "--no-block", unit], check=False)
 
 
-def journal(unit: str, lines: int = 15) -> str:
+def journal(unit: str, lines: int = 20) -> str:
     """The unit's last journal lines."""
     command = ["journalctl", "--unit", unit, "--lines", str(lines), "--no-pager", "--output", "cat"]
     return subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip()

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from farrier_host.release import files, state, systemd
@@ -18,6 +19,7 @@ from farrier_host.release.state import ACTIVATING, CONFIRMED, UNCONFIRMED, State
 from farrier_host.release.systemd import Failed
 
 Say = Callable[[str], None]
+Step = Callable[[], None]
 _GATE_REQUEST = 5.0  # seconds for one request of a gate
 _GATE_PAUSE = 0.2
 
@@ -38,7 +40,8 @@ class Transaction:
             before = self._settled()
             self._save(State(ACTIVATING, release, before.active))
             try:
-                self._switch(self._live_now(before.active), new, release)
+                for step in self._steps(self._live_now(before.active), new, release):
+                    step()
             except (Failed, OSError) as error:
                 self._restore(before.active, _reason(error))
                 raise
@@ -89,28 +92,28 @@ class Transaction:
         self._forget_timer()
         return self._restore(now.previous, "it was never confirmed, and another activation began")
 
-    def _switch(self, old: FileSet, new: FileSet, release: str | None) -> None:
+    def _steps(self, old: FileSet, new: FileSet, release: str | None) -> Iterator[Step]:
+        """What leads from the live files `old` to those of `release`, in order; each step may raise Failed."""
         actions = decide(old, new)
-        systemd.disable(actions.disable)
-        systemd.stop(actions.stop)
-        files.replace_units(self.layout, old, new)
-        systemd.daemon_reload()
-        systemd.enable(actions.enable)
-        for unit in actions.restart:
-            self.say(f"restart {unit}")
-            systemd.restart(unit)
-        for unit in actions.start:
-            systemd.start(unit)
+        yield partial(systemd.stop, [*actions.disable, *actions.stop])
+        yield partial(systemd.disable, actions.disable)
+        yield partial(files.replace_units, self.layout, old, new)
+        yield systemd.daemon_reload
+        yield partial(systemd.enable, actions.enable)
+        yield from (partial(self._restart, unit) for unit in actions.restart)
+        yield from (partial(systemd.start, unit) for unit in actions.start)
         if release is not None:
-            self._gates(release)
-        self._sites(old, new)
+            yield from (
+                partial(self._gate, gate) for gate in files.read_plan(self.layout, self.stack, release)["gates"]
+            )
+        yield partial(self._sites, old, new)
 
-    def _gates(self, release: str) -> None:
-        for gate in files.read_plan(self.layout, self.stack, release)["gates"]:
-            self.say(f"wait until {gate['unit']} is ready")
-            self._gate(gate)
+    def _restart(self, unit: str) -> None:
+        self.say(f"restart {unit}")
+        systemd.restart(unit)
 
     def _gate(self, gate: dict[str, Any]) -> None:
+        self.say(f"wait until {gate['unit']} is ready")
         deadline = time.monotonic() + gate["within"]
         status, body = status_of(gate["socket"], gate["path"], _GATE_REQUEST)
         while status != 200:
@@ -134,14 +137,15 @@ class Transaction:
             raise
 
     def _restore(self, previous: str | None, reason: str) -> State:
-        """Put `previous` back. Where that fails too, the message says so: there is nothing older to try."""
+        """Put `previous` back. A step that fails is told, and must not keep the others from being done."""
         failed = state.load(self.layout, self.stack)
         self.say(f"going back to {previous or 'nothing (there was no release before)'}")
         old = files.of_release(self.layout, self.stack, previous)
-        try:
-            self._switch(self._live_now(failed.active, previous), old, previous)
-        except (Failed, OSError) as error:
-            reason += f"\nGoing back met a fault of its own: {_reason(error)}"
+        for step in self._steps(self._live_now(failed.active, previous), old, previous):
+            try:
+                step()
+            except (Failed, OSError) as error:
+                reason += f"\nGoing back met a fault of its own: {_reason(error)}"
         self._point_current(previous)
         return self._save(State(CONFIRMED, previous, None, message=f"release {failed.active} was taken back: {reason}"))
 

@@ -9,7 +9,6 @@ import pytest
 from testbed import host
 from testbed.cgroup import find_mount
 from testbed.shell import DriverError
-from testbed.ssh import inventory
 
 
 def test_what_is_the_hosts_own_lies_above_its_image(tmp_path: Path) -> None:
@@ -25,7 +24,9 @@ def test_sshd_accepts_the_modes_of_roots_folders_whatever_the_umask(tmp_path: Pa
         host.prepare(tmp_path / "upper", "pegasus", "key")
     finally:
         os.umask(before)
-    modes = {name: stat.S_IMODE((tmp_path / "upper" / name).stat().st_mode) for name in ("", "etc", "root", "root/.ssh")}
+    modes = {
+        name: stat.S_IMODE((tmp_path / "upper" / name).stat().st_mode) for name in ("", "etc", "root", "root/.ssh")
+    }
     assert modes == {"": 0o755, "etc": 0o755, "root": 0o700, "root/.ssh": 0o700}
     assert stat.S_IMODE((tmp_path / "upper/etc/hosts").stat().st_mode) == 0o644
 
@@ -49,9 +50,3 @@ def test_names_that_could_hurt_are_refused(name: str) -> None:
 )
 def test_cgroup_version_2_is_found_alone_and_beside_version_1(mounts: str, expected: Path | None) -> None:
     assert find_mount(mounts) == expected
-
-
-def test_ansible_gets_addresses_and_key() -> None:
-    found = inventory({"pegasus": "10.88.0.10"})
-    assert found["hosts"] == {"hosts": ["pegasus"]}
-    assert "'ansible_host': '10.88.0.10'" in str(found["_meta"])

@@ -49,7 +49,10 @@ def test_deb822_stanza_becomes_one_source_per_uri_and_suite() -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("deb http://m.example.org/debian bookworm main", [Source("http://m.example.org/debian", "bookworm", ("main",))]),
+        (
+            "deb http://m.example.org/debian bookworm main",
+            [Source("http://m.example.org/debian", "bookworm", ("main",))],
+        ),
         ("  deb http://m.example.org/ bookworm main # ours", [Source("http://m.example.org/", "bookworm", ("main",))]),
         (
             "deb [arch=amd64 trusted=yes signed-by=/k.gpg] http://m.example.org/ bookworm main contrib",
@@ -88,7 +91,9 @@ def test_third_party_archives_stay_out_of_hosts(foreign: Source) -> None:
 
 def test_trusted_mirror_and_duplicates() -> None:
     mirror = Source("http://m.example.org/debian", "trixie", ("main",), trusted=True)
-    assert for_suite([mirror, mirror], "trixie", "bookworm") == ["deb [trusted=yes] http://m.example.org/debian bookworm main"]
+    assert for_suite([mirror, mirror], "trixie", "bookworm") == [
+        "deb [trusted=yes] http://m.example.org/debian bookworm main"
+    ]
 
 
 def test_both_file_formats_are_read(tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""What every process of an application works with, opened once from its settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.core.broker import Sender, sender
+from app.core.ledger import Clock, Database, Election, Jobs, Workers, boot_clock, open_database
+from app.core.pipelines import Pipeline, read_pipelines
+from app.core.reaper import Reaper
+from app.core.settings import Settings, read_settings
+from app.core.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The open parts of an application: ledger, storage, pipelines and the way to wake workers."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    jobs: Jobs
+    workers: Workers
+    storage: Storage
+    pipelines: Mapping[str, Pipeline]
+    send: Sender
+
+    def reaper(self) -> Reaper:
+        """A reaper for this process, not yet started."""
+        owner = f"{self.settings.service}@{self.settings.instance} {os.getpid()}"
+        return Reaper(self.jobs, Election(self.database, self.clock, "reaper"), self.storage, self.send, owner)
+
+
+def open_service(environment: Mapping[str, str]) -> Service:
+    """Open everything; raises SettingsError or ValueError that says what is wrong with the configuration."""
+    settings = read_settings(environment)
+    clock = boot_clock(settings.boot_id)
+    database = open_database(settings.state / "ledger")
+    return Service(
+        settings=settings,
+        clock=clock,
+        database=database,
+        jobs=Jobs(database, clock, settings.max_attempts),
+        workers=Workers(database, clock),
+        storage=Storage(settings.state),
+        pipelines=read_pipelines(settings.pipelines),
+        send=sender(settings),
+    )

@@ -1,0 +1,1 @@
+"""The knee MRI site."""

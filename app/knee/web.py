@@ -1,0 +1,110 @@
+"""The knee site: upload a scan, follow its job, download the result."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import FastAPI, Header, HTTPException, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+
+from app.core.ledger import Job, State
+from app.core.service import Service, open_service
+from app.core.web import create_web
+from app.knee.answers import accepted, status
+from app.knee.upload import PIPELINE, announce, receive
+
+STATIC = Path(__file__).parent / "static"
+VERIFY = "x-farrier-verify"
+Token = Annotated[str | None, Header(alias=VERIFY)]
+UPLOAD_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                    "additionalProperties": {"type": "string"},
+                }
+            }
+        },
+    }
+}
+
+
+def is_verify(service: Service, token: str | None) -> bool:
+    """Whether a request is one of the deploy's verify steps; raises HTTPException 403 for a wrong token."""
+    if token is None:
+        return False
+    if not hmac.compare_digest(token.encode(), service.settings.verify_token.encode()):
+        raise HTTPException(403, f"The header {VERIFY} does not hold this site's token.")
+    return True
+
+
+def _find(service: Service, job_id: str) -> Job:
+    job = service.jobs.find(job_id)
+    if job is None:
+        raise HTTPException(404, "There is no such job (any more).")
+    return job
+
+
+def _add_jobs(app: FastAPI, service: Service) -> None:
+    @app.post("/upload", status_code=201, openapi_extra=UPLOAD_BODY)
+    async def upload(request: Request, token: Token = None) -> dict[str, Any]:
+        """Submit a scan; options of the pipeline are further form fields."""
+        job = await receive(service, request, verify=is_verify(service, token))
+        await to_thread.run_sync(announce, service, job)
+        return await to_thread.run_sync(accepted, service.jobs, job)
+
+    @app.get("/status/{job_id}")
+    def show(job_id: str) -> JSONResponse:
+        """How far a job is."""
+        return JSONResponse(status(service.jobs, _find(service, job_id)))
+
+    @app.get("/download/{job_id}")
+    def download(job_id: str) -> FileResponse:
+        """The result of a job, as a zip."""
+        job = _find(service, job_id)
+        if job.state != State.DONE:
+            raise HTTPException(400, "The job has no result (yet); ask /status for its state.")
+        path = service.storage.result(job.id, job.attempt)
+        if not path.is_file():
+            raise HTTPException(404, "The result of this job was deleted.")
+        return FileResponse(path, media_type="application/zip", filename=f"{PIPELINE}-{job.id[:8]}.zip")
+
+    @app.delete("/jobs/{job_id}", status_code=204)
+    def delete(job_id: str, token: Token = None) -> Response:
+        """Delete a verify job with everything of it; for the deploy only."""
+        if not is_verify(service, token):
+            raise HTTPException(403, f"The header {VERIFY} is missing.")
+        if not _find(service, job_id).verify:
+            raise HTTPException(403, "This is a user's job; only verify jobs are deleted this way.")
+        service.jobs.delete(job_id)
+        service.storage.drop(job_id)
+        return Response(status_code=204)
+
+
+def _add_page(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        """The page for people."""
+        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+
+def create_app() -> FastAPI:
+    """The web application, with settings from the environment; raises where they or the pipelines are wrong."""
+    service = open_service(os.environ)
+    if PIPELINE not in service.pipelines:
+        raise ValueError(f"{service.settings.pipelines}: there is no pipeline {PIPELINE!r}, which this site needs")
+    app = create_web("Knee MRI analysis", service)
+    _add_jobs(app, service)
+    _add_page(app)
+    return app

@@ -1,0 +1,120 @@
+"""What the stack files mean on a host."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from farrier.plan.model import Plan, StackPlan, Unit
+
+
+def stack_of(plan: Plan) -> StackPlan:
+    (stack,) = plan.stacks
+    return stack
+
+
+def unit_of(plan: Plan, file: str) -> Unit:
+    return next(unit for unit in stack_of(plan).units if unit.file == file)
+
+
+def test_services_become_units(repository: Any, jobs: str) -> None:
+    repository.stack("knee", jobs)
+    starts = [name for unit in stack_of(repository.plan("knee")).units for name in unit.starts]
+    assert starts == [
+        "knee-redis.service",
+        "knee-web.socket",
+        "knee-web.service",
+        "knee-worker@0.service",
+        "knee-worker@1.service",
+    ]
+
+
+def test_a_plan_depends_on_content_alone(repository: Any, jobs: str) -> None:
+    folder = repository.stack("knee", jobs)
+    first = repository.plan("knee")
+    (folder / "code" / "__pycache__").mkdir()
+    (folder / "code" / "__pycache__" / "hello.pyc").write_bytes(b"bytecode")
+    assert repository.plan("knee") == first
+
+
+def test_changed_code_changes_the_units_that_run_it_and_no_other(repository: Any, jobs: str) -> None:
+    folder = repository.stack("knee", jobs)
+    before = {unit.file: unit for unit in stack_of(repository.plan("knee")).units}
+    (folder / "code" / "hello.py").write_text("app = 1\n")
+    after = {unit.file: unit for unit in stack_of(repository.plan("knee")).units}
+    changed = {file for file in after if after[file].context != before[file].context}
+    assert {"knee-web.service", "knee-worker@.service"} <= changed
+    assert "knee-redis.service" not in changed
+
+
+def test_a_changed_lock_changes_the_prefix(repository: Any, jobs: str) -> None:
+    folder = repository.stack("knee", jobs)
+    (before,) = repository.plan("knee").envs
+    (folder / "envs" / "web.lock").write_text("another lock\n")
+    (after,) = repository.plan("knee").envs
+    assert before.prefix != after.prefix
+    assert unit_of(repository.plan("knee"), "knee-web.service").context["prefix"] == after.prefix
+
+
+def test_locks_of_the_inventory_come_before_the_stacks_own(repository: Any, small: str, tmp_path: Path) -> None:
+    repository.stack("knee", small)
+    other = tmp_path / "locks" / "knee" / "envs" / "web.lock"
+    other.parent.mkdir(parents=True)
+    other.write_text("the test channel's lock\n")
+    assert repository.plan("knee", farrier_locks="locks").envs[0].lock == "locks/knee/envs/web.lock"
+    assert repository.plan("knee").envs[0].lock == "stacks/knee/envs/web.lock"
+
+
+def test_code_learns_of_redis_queues_and_pipelines(repository: Any, jobs: str) -> None:
+    repository.stack("knee", jobs)
+    plan = repository.plan("knee")
+    environment = unit_of(plan, "knee-web.service").context["environment"]
+    assert environment["FARRIER_REDIS_SOCKET"] == "/run/farrier/knee/redis/redis.sock"
+    assert environment["FARRIER_QUEUES"] == "fast,slow"
+    (path,) = stack_of(plan).config
+    assert environment["FARRIER_PIPELINES"] == path
+    pipeline = json.loads(stack_of(plan).config[path])["one"]
+    assert pipeline["steps"] == [{"name": "first", "timeout": 300}]
+    assert pipeline["python"] == f"{plan.envs[0].prefix}/bin/python"
+
+
+def test_secrets_are_named_and_never_in_the_plan(repository: Any, jobs: str) -> None:
+    repository.stack("knee", jobs)
+    stack = stack_of(repository.plan("knee"))
+    assert [(each.name, each.kind) for each in stack.credentials] == [
+        ("redis-password", "password"),
+        ("redis-users.acl", "redis-acl"),
+        ("verify-token", "password"),
+    ]
+    credentials = unit_of(repository.plan("knee"), "knee-worker@.service").context["credentials"]
+    assert credentials["redis-password"] == "/etc/farrier/knee/credentials/redis-password"
+    assert "redis-users.acl" not in credentials
+
+
+def test_two_hosts_differ_in_their_own_lines_only(repository: Any, jobs: str) -> None:
+    repository.stack("knee", jobs)
+    one = repository.plan("knee", farrier_hostname="a.example.org").model_dump()
+    two = repository.plan("knee", farrier_hostname="b.example.org").model_dump()
+    assert json.loads(json.dumps(one).replace("a.example.org", "b.example.org")) == json.loads(json.dumps(two))
+
+
+def test_memory_is_the_sum_of_what_services_may_use(repository: Any, jobs: str) -> None:
+    limited = jobs.replace("queues: [fast", "limits: {memory: 1G}, queues: [fast").replace(
+        "routes: [", "limits: {memory: 500M}, routes: ["
+    )
+    repository.stack("knee", limited)
+    assert repository.plan("knee").memory == 100 * 2**20 + 500 * 2**20 + 2 * 2**30
+
+
+def test_packages_follow_the_kinds(repository: Any, small: str, jobs: str) -> None:
+    repository.stack("hello", small)
+    repository.stack("knee", jobs)
+    assert "redis-server" not in repository.plan("hello").packages
+    assert {"redis-server", "caddy"} <= set(repository.plan("hello", "knee").packages)
+
+
+def test_an_env_that_two_stacks_share_is_there_once(repository: Any, small: str) -> None:
+    repository.stack("one", small)
+    repository.stack("two", small.replace("path: /}", "path: /two}"))
+    assert len(repository.plan("one", "two").envs) == 1

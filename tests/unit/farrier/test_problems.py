@@ -1,0 +1,103 @@
+"""Wrong input is told all at once: file, line, key, and what to write instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+FILE = "stacks/demo/stack.yml"
+
+# (what is wrong, replaced text, replacement, the problem as people read it)
+WRONG = [
+    ("misspelt service key", "    env: web\n", "    enw: web\n",
+     f"{FILE}:8: services.web.enw: unknown key 'enw': did you mean 'env'?"),
+    ("misspelt top key", "description: A", "descripton: A",
+     f"{FILE}:1: descripton: unknown key 'descripton': did you mean 'description'?"),
+    ("misspelt route key", "{path: /}", "{pth: /}",
+     f"{FILE}:9: services.web.routes[0].pth: unknown key 'pth': did you mean 'path'?"),
+    ("unknown kind", "kind: asgi", "kind: asgy", f"{FILE}:5: services.web: unknown kind 'asgy': did you mean 'asgi'?"),
+    ("no kind", "    kind: asgi\n", "", f"{FILE}:5: services.web: the key 'kind' is missing"),
+    ("missing key", "    app: hello:app\n", "", f"{FILE}:5: services.web.app: the key 'app' is missing"),
+    ("unknown env", "env: web", "env: wob", f"{FILE}:8: services.web.env: unknown env 'wob': did you mean 'web'?"),
+    ("no such lock", "envs/web.lock", "envs/wub.lock",
+     f"{FILE}:3: envs.web.conda: envs/wub.lock does not exist; make it from envs/wub.yml with `farrier lock demo/web`"),
+    ("no such source folder", "path: code", "path: cod", f"{FILE}:2: sources.app.path: no such folder: cod"),
+    ("unknown model", "services:", "models: [brain@1]\nservices:",
+     f"{FILE}:4: models[0]: no model 'brain@1' in stacks/models.yml: none is declared"),
+    ("a size that is none", "routes:", "limits: {memory: lots}\n    routes:",
+     f"{FILE}:9: services.web.limits.memory: write a size like 512M or 2G (got 'lots')"),
+    ("unknown service in after", "routes:", "after: {reddis: healthy}\n    routes:",
+     f"{FILE}:9: services.web.after.reddis: unknown service 'reddis': did you mean 'web'?"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("replaced", "replacement", "told"), [case[1:] for case in WRONG], ids=[c[0] for c in WRONG])
+def test_a_wrong_stack_file_is_told_with_line_and_remedy(
+    repository: Any, small: str, replaced: str, replacement: str, told: str
+) -> None:
+    assert replaced in small
+    repository.stack("demo", small.replace(replaced, replacement, 1))
+    problems = repository.problems("demo")
+    if "reddis" in told:  # the nearest name is a guess; the place and the word are not
+        assert problems[0].startswith(told.split("'reddis'", maxsplit=1)[0])
+    else:
+        assert problems == [told]
+
+
+def test_all_problems_of_all_stacks_come_at_once(repository: Any, small: str) -> None:
+    repository.stack("one", small.replace("hello:app", "hello app").replace("path: /}", "path: nowhere}"))
+    repository.stack("two", small.replace("kind: asgi", "kind: asgi\n    proceses: 2"))
+    files = [problem.split(":")[0] for problem in repository.problems("one", "two")]
+    assert files == ["stacks/one/stack.yml", "stacks/one/stack.yml", "stacks/two/stack.yml"]
+
+
+def test_a_cycle_is_named_in_order(repository: Any, jobs: str) -> None:
+    repository.stack("demo", jobs.replace("memory: 100M}", "memory: 100M, after: {worker: started}}"))
+    (problem,) = repository.problems("demo")
+    assert "services wait for each other" in problem
+    assert "redis → worker → redis" in problem or "worker → redis → worker" in problem
+
+
+def test_two_stacks_cannot_have_the_same_address(repository: Any, small: str) -> None:
+    repository.stack("one", small)
+    repository.stack("two", small)
+    (problem,) = repository.problems("one", "two")
+    assert problem.startswith("stacks/two/stack.yml:9: services.web.routes[0]: https://192.0.2.1/ is already routed")
+    assert "'one'" in problem
+
+
+def test_two_stacks_cannot_have_the_same_unit(repository: Any, small: str) -> None:
+    repository.stack("a", small.replace("  web:\n", "  b-c:\n"))
+    repository.stack("a-b", small.replace("  web:\n", "  c:\n").replace("path: /}", "path: /c}"))
+    (problem,) = repository.problems("a", "a-b")
+    assert "the unit 'a-b-c' is already one of stack 'a'" in problem
+
+
+@pytest.mark.parametrize("name", ["envs", "host", "tools", "cache"])
+def test_a_stack_cannot_take_the_name_of_a_folder_of_ours(repository: Any, small: str, name: str) -> None:
+    repository.stack(name, small)
+    assert f"a stack cannot be called '{name}'" in repository.problems(name)[0]
+
+
+def test_an_unknown_stack_names_the_nearest(repository: Any, small: str) -> None:
+    repository.stack("knee", small)
+    assert repository.problems("kne") == ["stacks/kne/stack.yml: there is no stack 'kne': did you mean 'knee'?"]
+
+
+def test_a_misspelt_inventory_variable_is_told(repository: Any, small: str) -> None:
+    repository.stack("knee", small)
+    (problem,) = repository.problems("knee", farrier_hostnam="knee.example.org")
+    assert "farrier_hostnam: unknown variable: did you mean 'farrier_hostname'?" in problem
+
+
+def test_broken_yaml_names_its_line(repository: Any) -> None:
+    repository.stack("knee", "description: A\nservices: {web: {kind: asgi\n")
+    assert repository.problems("knee")[0].startswith("stacks/knee/stack.yml:3: not valid YAML")
+
+
+def test_a_verify_step_has_one_method(repository: Any, small: str) -> None:
+    repository.stack("knee", small + "verify:\n  - {get: /, post: /}\n")
+    assert repository.problems("knee") == [
+        "stacks/knee/stack.yml:11: verify[0]: write exactly one of get, post and delete"
+    ]

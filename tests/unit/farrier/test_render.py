@@ -1,0 +1,97 @@
+"""A stack's plan as files."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farrier.render import fragments, release_files, unit_word
+
+TEMPLATES = Path(__file__).parents[3] / "systemd"
+
+
+def files_of(repository: Any, text: str, name: str = "knee") -> dict[str, str]:
+    repository.stack(name, text)
+    (stack,) = repository.plan(name).stacks
+    return release_files(stack, TEMPLATES)
+
+
+def test_rendering_is_deterministic(repository: Any, jobs: str) -> None:
+    assert files_of(repository, jobs) == files_of(repository, jobs)
+
+
+def test_every_unit_names_its_stack_on_its_first_line(repository: Any, jobs: str) -> None:
+    units = {path: text for path, text in files_of(repository, jobs).items() if path.startswith("units/")}
+    assert len(units) == 6
+    assert {text.splitlines()[0].split(".")[0] for text in units.values()} == {"# Farrier: stack knee"}
+
+
+def test_exec_start_names_the_real_prefix(repository: Any, jobs: str) -> None:
+    repository.stack("knee", jobs)
+    (env,) = repository.plan("knee").envs
+    unit = files_of(repository, jobs)["units/knee-worker@.service"]
+    assert f"ExecStart={env.prefix}/bin/celery" in unit
+    assert "/current" not in unit
+
+
+def test_no_secret_and_no_time_is_in_a_release(repository: Any, jobs: str) -> None:
+    whole = "".join(files_of(repository, jobs).values())
+    assert "LoadCredential=redis-password:/etc/farrier/knee/credentials/redis-password" in whole
+    assert str(repository.root) not in whole
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        ("plain", "plain"),
+        ("A=b c", '"A=b c"'),
+        ("100%", "100%%"),
+        ("$HOME", "$$HOME"),
+        ('say "hi"', '"say \\"hi\\""'),
+        ("back\\slash", '"back\\\\slash"'),
+        ("app.web:create_app()", "app.web:create_app()"),
+    ],
+)
+def test_values_reach_the_process_as_written(value: str, word: str) -> None:
+    assert unit_word(value) == word
+
+
+def test_a_line_break_cannot_add_a_directive() -> None:
+    with pytest.raises(ValueError, match="line break"):
+        unit_word("x\nExecStartPre=/bin/rm")
+
+
+def test_prefixes_get_their_own_handles(repository: Any, small: str) -> None:
+    repository.stack("knee", small.replace("{path: /}", "{path: /}, {path: /api, strip: true}"))
+    (stack,) = repository.plan("knee").stacks
+    (text,) = fragments(stack).values()
+    assert "handle_path /api/* {" in text
+    assert "redir /api /api/" in text
+    assert "handle {" in text
+    assert "reverse_proxy unix//run/farrier/knee/web.sock" in text
+
+
+def test_systemd_accepts_every_unit(repository: Any, jobs: str, tmp_path: Path) -> None:
+    """A stand-in root, where every program that a unit starts is an empty file."""
+    root = tmp_path / "root"
+    units = root / "etc" / "systemd" / "system"
+    units.mkdir(parents=True)
+    (root / "usr/lib/systemd/system").mkdir(parents=True)
+    subprocess.run(["cp", "-r", "/lib/systemd/system/.", root / "usr/lib/systemd/system"], check=True)
+    names = []
+    for path, text in files_of(repository, jobs).items():
+        if path.startswith("units/"):
+            name = Path(path).name.replace("@.", "@0.")
+            (units / name).write_text(text)
+            names.append(name)
+            for line in text.splitlines():
+                if line.startswith(("ExecStart=", "ExecReload=")):
+                    program = root / line.split("=")[1].split()[0].lstrip("/")
+                    program.parent.mkdir(parents=True, exist_ok=True)
+                    program.touch(mode=0o755)
+    command = ["systemd-analyze", "verify", f"--root={root}", "--recursive-errors=no", "--man=no", *names]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,46 @@
+"""The verify run's pure parts."""
+
+from __future__ import annotations
+
+from email.parser import BytesParser
+
+import pytest
+
+from farrier_host.release.verify import VerifyFailed, fill_in, impossible, matches, multipart
+
+
+def test_a_form_holds_the_file_unchanged() -> None:
+    content = b"\0\r\n--x\r\nbinary"
+    body, headers = multipart("a.nii.gz", content, "boundary")
+    message = BytesParser().parsebytes(f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode() + body)
+    (part,) = message.get_payload()
+    assert part.get_filename() == "a.nii.gz"
+    assert part.get_param("name", header="content-disposition") == "file"
+    assert part.get_payload(decode=True) == content
+
+
+def test_a_path_takes_fields_of_saved_answers() -> None:
+    assert fill_in("/status/{job.job_id}", {"job": {"job_id": "4711"}}) == "/status/4711"
+
+
+@pytest.mark.parametrize("saved", [{}, {"job": {}}, {"job": "text"}])
+def test_a_field_that_is_not_there_is_told(saved: dict[str, object]) -> None:
+    with pytest.raises(VerifyFailed, match=r"job\.job_id"):
+        fill_in("/status/{job.job_id}", saved)
+
+
+@pytest.mark.parametrize(
+    ("expected", "body", "matched", "hopeless"),
+    [
+        ({}, "text", True, False),
+        ({"status": "complete"}, {"status": "complete", "more": 1}, True, False),
+        ({"status": "complete"}, {"status": "queued"}, False, False),
+        ({"status": "complete"}, {"status": "error"}, False, True),
+        ({"status": "complete"}, "text", False, False),
+    ],
+)
+def test_waiting_ends_when_it_matches_or_cannot(
+    expected: dict[str, str], body: object, matched: bool, hopeless: bool
+) -> None:
+    assert matches(expected, body) is matched
+    assert impossible(expected, body) is hopeless
