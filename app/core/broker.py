@@ -45,7 +45,11 @@ def sender(settings: Settings) -> Sender:
     """A function that wakes the workers of a queue."""
     celery = Celery(f"{settings.stack}-sender", set_as_current=False)
     celery.conf.update(common(settings))
-    celery.conf.broker_transport_options = {"socket_connect_timeout": SECONDS, "socket_timeout": SECONDS}
+    celery.conf.broker_transport_options = {
+        "socket_connect_timeout": SECONDS,
+        "socket_timeout": SECONDS,
+        **{"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0},  # else it tries for ever
+    }
 
     def send(job_id: str, queue: str) -> bool:
         try:

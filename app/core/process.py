@@ -20,11 +20,12 @@ def _started(pid: int) -> str | None:
 
 
 def _namespace() -> str:
-    return str((PROC / "self/ns/pid").stat().st_ino)
+    """Who shares it sees the same processes: another user namespace (PrivateUsers=) hides ours, as if they had ended."""
+    return ":".join(str((PROC / "self/ns" / kind).stat().st_ino) for kind in ("pid", "user"))
 
 
 def owner(name: str) -> str:
-    """The running process as the owner of a job: `<worker> <pid> <start time> <pid namespace>`."""
+    """The running process as the owner of a job: `<worker> <pid> <start time> <namespaces>`."""
     pid = os.getpid()
     return f"{name} {pid} {_started(pid)} {_namespace()}"
 

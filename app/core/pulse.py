@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from app.core.notify import notify, watchdog_seconds
 
 log = logging.getLogger(__name__)
-TICK = 2.0  # seconds between two ticks of the consumer's own timer
+TICK = 1.0  # seconds between two ticks of the consumer's own timer
 BEAT = 3.0  # seconds between two heartbeats in the ledger
 LASTS = 12.0  # seconds that a heartbeat lasts
 

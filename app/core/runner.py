@@ -12,6 +12,7 @@ import re
 import selectors
 import signal
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ PROGRESS = re.compile(r"\[PROGRESS\]\s+(\d{1,3}(?:\.\d+)?)%\s*(.*)")
 TAIL_LINES = 12  # of stderr, told with an error
 LONGEST_LINE = 4000
 LOOK_EVERY = 0.25  # seconds between two looks at the deadline and at `stop`
-SETPRIV = "/usr/bin/setpriv"
+LAUNCH = Path(__file__).with_name("launch.py")
 
 
 class StepError(Exception):
@@ -69,9 +70,8 @@ def environment(call: StepCall, inherited: Mapping[str, str]) -> dict[str, str]:
 
 def command(call: StepCall) -> list[str]:
     """The step's command line."""
-    # A step must not outlive a worker that was killed: setpriv asks the kernel to see to that.
     return [
-        *(SETPRIV, "--pdeathsig", "KILL", "--"),
+        *(sys.executable, "-I", str(LAUNCH)),
         *(str(call.python), "-m", f"steps.{call.name}", str(call.work)),
         *("--options", json.dumps(dict(call.options))),
         *("--config", str(call.work / CONFIG)),

@@ -77,12 +77,13 @@ class _Main:
         settings = service.settings
         beat = partial(service.workers.beat, settings.worker_name, settings.queues, LASTS)
         self._pulse = Pulse(self.loop, lambda draining: beat(draining=draining))
-        self._pulse.start()
         self._reaper = service.reaper()
         self._reaper.start()
 
     def ready(self, **_: Any) -> None:
         notify("READY=1")
+        if self._pulse:
+            self._pulse.start()
         service = _service()
         for queue in service.settings.queues:  # jobs may have been waiting for this worker
             service.send("", queue)

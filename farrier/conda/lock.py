@@ -72,7 +72,9 @@ async def _solve(
     # A mirror may show other packages under the same URL tomorrow, so nothing of it may stay in the user's cache.
     with tempfile.TemporaryDirectory(prefix="farrier-repodata-") as throwaway:
         gateway = rattler.Gateway(
-            client=rattler.Client([MirrorMiddleware({url: [real] for url, real in mirrors.items()})]),
+            client=rattler.Client([MirrorMiddleware({url: [real] for url, real in mirrors.items()})])
+            if mirrors
+            else None,
             cache_dir=Path(throwaway) if mirrors else None,
             # A server that answers 304 breaks rattler's sharded repodata for the next process.
             default_config=rattler.SourceConfig(sharded_enabled=False),

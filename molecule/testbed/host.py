@@ -100,6 +100,7 @@ def collect() -> list[str]:
             if taken and not cgroup.is_alive(_CGROUP_PREFIX + name):
                 _remove(name)
                 removed.append(name)
+    images.prune({host.image for host in records()})
     return removed
 
 

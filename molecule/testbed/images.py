@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from testbed.settings import (
     WARM_PACKAGES,
     WARM_SERVICES,
 )
-from testbed.shell import DriverError, lock, run, say
+from testbed.shell import DriverError, lock, lock_if_free, run, say
 
 _DAY = 86400.0
 # An empty machine-id: each host gets its own at its first boot. Lists dated 1970: Ansible's cache_valid_time looks at
@@ -90,9 +91,26 @@ def ensure(suite: str, *, warm: bool = False) -> Path:
     return folder
 
 
+def prune(in_use: Collection[str]) -> None:
+    """Remove cached images that no host of those image names uses and that would not be booted any more."""
+    kept = {recipe(suite, warm=warm).name for suite in SUITES for warm in (False, True)} | set(in_use)
+    for path in CACHE.glob("*"):
+        name = path.name.partition(".")[0]
+        with lock_if_free(f"image-{name}") as taken:
+            if taken and (name not in kept or path.suffix == ".part"):
+                _remove_path(path)
+
+
 def remove_all() -> None:
     """Remove the whole cache."""
     shutil.rmtree(CACHE, ignore_errors=True)
+
+
+def _remove_path(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _is_current(folder: Path) -> bool:
@@ -133,8 +151,11 @@ def _mmdebstrap(wanted: Recipe, target: Path) -> list[str]:
     lists = ["--skip=cleanup/apt/lists"] if wanted.warm else []
     include = "--include=" + ",".join(wanted.packages)
     hook = f"--customize-hook={wanted.finish}"
+    # what it mounts into the target is seen by nobody else, so that removing a broken build can never reach /dev
+    private = ["unshare", "--mount", "--propagation", "private"]
     mode = ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"]
-    return [*mode, include, *proxy, *certificates, *copies, *lists, hook, wanted.suite, str(target), *wanted.archive]
+    options = [include, *proxy, *certificates, *copies, *lists, hook]
+    return [*private, *mode, *options, wanted.suite, str(target), *wanted.archive]
 
 
 def _retire(folder: Path) -> None:

@@ -174,5 +174,7 @@ class Site:
 
     def wait_status(self, job_id: str, wanted: str, seconds: float = 30.0) -> dict[str, Any]:
         """Wait until the job has this status."""
-        found = wait_for(lambda: (s := self.status(job_id)).get("status") == wanted and s, f"{job_id} {wanted}", seconds)
+        found = wait_for(
+            lambda: (s := self.status(job_id)).get("status") == wanted and s, f"{job_id} {wanted}", seconds
+        )
         return dict(found)

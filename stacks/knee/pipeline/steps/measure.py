@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-import SimpleITK as sitk  # noqa: N813  the name that its users know
+import SimpleITK as sitk
 
 from steps.contract import Call, StepFailed, progress, run
 from steps.segment import MODEL, read_classes

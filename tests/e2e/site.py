@@ -1,0 +1,157 @@
+"""A deployed host as its users and its administrator meet it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from testbed.host import Host
+
+ROOT = Path(__file__).parents[2]
+PHANTOM = ROOT / "stacks" / "knee" / "fixtures" / "phantom.nii.gz"
+_BIN = Path(sys.executable).parent
+_CA = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
+# What a refused deploy must leave as it was: every file that Farrier or apt could write, and every process of a stack.
+_FINGERPRINT = (
+    "find /etc /opt/farrier /srv /usr/local -xdev -printf '%p %T@ %s %m %u\\n' 2>/dev/null | sort | sha256sum;"
+    "systemctl show --property=Id,MainPID,ActiveState 'knee*' 'hello*' caddy.service; dpkg-query -W | sha256sum"
+)
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """One run of ansible-playbook."""
+
+    code: int
+    output: str
+    seconds: float
+
+    @property
+    def changed(self) -> int:
+        """The number of changed tasks, from the recap."""
+        return int(re.findall(r"changed=(\d+)", self.output)[-1])
+
+
+@dataclass(frozen=True)
+class Site:
+    """A host with `hello` and `knee`."""
+
+    host: Host
+    ca: Path
+
+    @property
+    def url(self) -> str:
+        """The front door."""
+        return f"https://{self.host.address}"
+
+    def client(self) -> httpx.Client:
+        """HTTP through the front door, trusting nothing but its CA."""
+        return httpx.Client(base_url=self.url, verify=str(self.ca), timeout=30)
+
+    def submit(self, scan: Path = PHANTOM) -> str:
+        """Upload a scan; the job's id."""
+        with self.client() as client, scan.open("rb") as file:
+            answer = client.post("/upload", files={"file": (scan.name, file)})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["job_id"])
+
+    def wait_for(self, job: str, status: str = "complete", within: float = 90) -> dict[str, Any]:
+        """Wait until the job has that status; its last answer."""
+        deadline = time.monotonic() + within
+        answer: dict[str, Any] = {}
+        while time.monotonic() < deadline:
+            with self.client() as client:
+                answer = client.get(f"/status/{job}").json()
+            if answer["status"] in (status, "error"):
+                break
+            time.sleep(0.2)
+        assert answer["status"] == status, answer
+        return answer
+
+    def volumes(self, job: str) -> dict[str, float]:
+        """The measured volumes (mm³ by tissue) out of the downloaded result."""
+        with self.client() as client:
+            answer = client.get(f"/download/{job}")
+        assert answer.status_code == 200, answer.text
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as result:
+            name = next(name for name in result.namelist() if name.endswith("metrics.json"))
+            metrics = json.loads(result.read(name))
+        volumes: dict[str, float] = metrics["volumes_mm3"]
+        return volumes
+
+    def status_code(self, path: str) -> int:
+        """The status of a GET; 0 when the front door does not answer."""
+        try:
+            with self.client() as client:
+                return client.get(path).status_code
+        except httpx.TransportError:
+            return 0
+
+    def wait_until_serving(self, path: str = "/health/ready", within: float = 60) -> None:
+        """Wait for a 200."""
+        deadline = time.monotonic() + within
+        while self.status_code(path) != 200:
+            assert time.monotonic() < deadline, f"{path} answers {self.status_code(path)}\n{self.journal()}"
+            time.sleep(0.1)
+
+    def run(self, command: str) -> str:
+        """Run a command as root on the host, which must succeed; what it printed."""
+        done = self.host.run(command)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def journal(self) -> str:
+        """The stacks' last journal lines, for a failed assertion."""
+        return self.host.run("journalctl --no-pager -n 60 -u 'knee-*' -u 'hello-*' -u caddy").stdout
+
+    def fingerprint(self) -> str:
+        """Changes when a file or a process of a stack changes."""
+        return self.host.run(_FINGERPRINT).stdout
+
+
+def deploy(host: Host, *arguments: str, tree: Path = ROOT) -> Deploy:
+    """Run site.yml of `tree` against a host, as an administrator does."""
+    command = [str(_BIN / "ansible-playbook"), "-i", "inventory/demo", "site.yml", "-l", host.name, *arguments]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE")}
+    started = time.monotonic()
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, cwd=tree, env=environment | {"NO_COLOR": "1"}
+    )
+    return Deploy(done.returncode, done.stdout + done.stderr, time.monotonic() - started)
+
+
+def site_of(host: Host, folder: Path) -> Site:
+    """The deployed host, with its CA's root certificate in `folder`."""
+    ca = folder / f"{host.name}.crt"
+    ca.write_text(host.run(f"cat {_CA}").stdout)
+    return Site(host, ca)
+
+
+def copy_of_the_tree(folder: Path) -> Path:
+    """A copy of the working tree to change files in; locks and tools are the same."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    for shared in (".venv", "build"):
+        (folder / shared).symlink_to(ROOT / shared)
+    return folder

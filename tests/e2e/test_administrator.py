@@ -1,0 +1,73 @@
+"""What an administrator does with systemctl and journalctl, and a reboot."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.e2e.site import Site
+
+# Unit and the exposure that it may have at most, in systemd's points of ten.
+EXPOSURES = {"knee-web.service": 1.5, "hello-web.service": 1.5, "knee-redis.service": 1.5, "knee-worker@0.service": 2.0}
+
+
+@pytest.mark.parametrize("unit", EXPOSURES)
+def test_exposure_stays_low(site: Site, unit: str) -> None:
+    line = site.run(f"systemd-analyze security --no-pager {unit} | tail -1")
+    exposure = float(line.split(":")[1].split()[0])
+    assert exposure <= EXPOSURES[unit]
+
+
+def test_restarting_the_web_service_keeps_requests_waiting_not_failing(site: Site) -> None:
+    site.host.run("systemctl restart --no-block knee-web")
+    with site.client() as client:
+        assert {client.get("/health/live").status_code for _ in range(20)} == {200}
+
+
+def test_stopping_the_target_stops_every_unit_and_starting_brings_all_back(site: Site) -> None:
+    site.run("systemctl stop knee.target")
+    units = site.run("systemctl list-units --plain --no-legend --state=active 'knee-*'")
+    assert units == ""
+    assert site.status_code("/hello") == 200
+    site.run("systemctl start knee.target")
+    site.wait_until_serving()
+
+
+def test_a_killed_worker_comes_back_and_its_job_ends(site: Site) -> None:
+    job = site.submit()
+    site.run("systemctl kill --signal=KILL knee-worker@0")
+    site.wait_for(job)
+
+
+def test_the_journal_holds_all_of_a_stack(site: Site) -> None:
+    named = site.run("journalctl --no-pager --output=json --output-fields=SYSLOG_IDENTIFIER -u 'knee-*' -n 2000")
+    identifiers = {json.loads(line).get("SYSLOG_IDENTIFIER") for line in named.splitlines()}
+    assert {"knee-web", "knee-worker@0", "knee-redis"} <= identifiers
+
+
+def test_secrets_are_in_no_unit_and_no_process(site: Site) -> None:
+    password = site.run("cat /etc/farrier/knee/credentials/redis-password")
+    shown = site.run("systemctl show 'knee-*'; cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | tr '\\0' ' '")
+    assert len(password) > 30
+    assert password not in shown
+
+
+def test_another_user_reads_neither_data_nor_secrets(site: Site) -> None:
+    for path in ("/var/lib/farrier/knee/ledger", "/etc/farrier/knee/credentials"):
+        assert site.host.run(f"runuser -u hello -- ls {path}").returncode != 0
+    ping = "runuser -u hello -- redis-cli -s /run/farrier/knee/redis/redis.sock ping"
+    assert "PONG" not in site.host.run(ping).stdout
+
+
+def test_after_a_reboot_everything_serves_again(site: Site) -> None:
+    job = site.submit()
+    boot = site.run("cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic").strip()
+    site.host.run("systemctl reboot")
+    site.wait_until_serving()
+    assert (
+        site.run("cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic").strip() != boot
+    )
+    site.wait_for(job)
+    assert site.status_code("/hello") == 200
+    assert site.run("systemctl --failed --plain --no-legend") == ""

@@ -1,0 +1,145 @@
+"""A whole site of real processes, and what it does when some of them go away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.app.running_site import TOKEN, Site, slow_step, wait_for
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> dict[str, Any]:
+    return {
+        "title": "Hold",
+        "python": sys.executable,
+        "code": str(slow_step(tmp_path)),
+        "steps": [{"name": "hold", "timeout": 60}],
+    }
+
+
+def _children(pid: int) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout
+    return [int(line) for line in found.split()]
+
+
+def _pool_process(site: Site) -> int:
+    """The worker's child that works on jobs (the other child only tracks semaphores)."""
+    for pid in _children(site.processes["worker"].pid):
+        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return pid
+    raise AssertionError("the worker has no pool process")
+
+
+def _starts(site: Site) -> list[int]:
+    path = site.folder / "starts"
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def _release(site: Site) -> None:
+    (site.folder / "go").touch()
+
+
+def test_job_of_a_killed_worker_process_is_done_after_all(site: Site) -> None:
+    site.start_worker()
+    job = site.upload()
+    first = wait_for(lambda: _starts(site), "the step's start")[0]
+    os.kill(_pool_process(site), signal.SIGKILL)
+    again = wait_for(lambda: _starts(site)[1:], "the step's second start", 12)
+    assert not Path(f"/proc/{first}").exists() or "(zombie)" in Path(f"/proc/{first}/status").read_text()
+    _release(site)
+    assert site.wait_status(job, "complete")["summary"] == {"held": True}
+    assert len(_starts(site)) == 2, again
+
+
+def test_job_of_a_killed_worker_runs_again_once_a_worker_is_there(site: Site) -> None:
+    site.start_worker()
+    job = site.upload()
+    wait_for(lambda: _starts(site), "the step's start")
+    os.killpg(site.processes["worker"].pid, signal.SIGKILL)
+    site.processes.pop("worker").wait()
+    site.start_worker()
+    wait_for(lambda: _starts(site)[1:], "the step's second start", 12)
+    _release(site)
+    site.wait_status(job, "complete")
+
+
+def test_upload_is_accepted_while_redis_is_away_and_done_once_it_is_back(site: Site) -> None:
+    site.start_worker()
+    running = site.upload()
+    wait_for(lambda: _starts(site), "the step's start")
+    site.stop("redis")
+    waiting = site.upload()
+    assert site.status(waiting)["queue_position"] == 1
+    ready = site.get("/health/ready")
+    assert (ready.status_code, ready.json()["missing"]) == (503, ["redis"])
+    assert site.get("/health").json()["redis"] == "disconnected"
+    assert site.get("/health/live").status_code == 200
+    _release(site)
+    site.wait_status(running, "complete")
+    site.start_redis()
+    site.wait_status(waiting, "complete")
+    assert site.get("/health/ready").status_code == 200
+
+
+def test_wiped_redis_forgets_no_job(site: Site) -> None:
+    jobs = [site.upload() for _ in range(3)]
+    site.stop("redis", signal.SIGKILL)
+    shutil.rmtree(site.folder / "redis")
+    site.start_redis()
+    _release(site)
+    site.start_worker()
+    for job in jobs:
+        site.wait_status(job, "complete")
+
+
+def test_stopping_the_worker_ends_its_job_first_and_takes_no_other(site: Site) -> None:
+    site.start_worker()
+    first, second = site.upload(), site.upload()
+    wait_for(lambda: site.status(first)["status"] == "processing", "the first job's start")
+    wait_for(lambda: _starts(site), "the step's start")
+    site.processes["worker"].terminate()
+    wait_for(lambda: "Warm shutdown" in (site.folder / "worker.log").read_text(), "the worker's farewell")
+    _release(site)
+    assert site.processes.pop("worker").wait(20) == 0
+    assert site.status(first)["status"] == "complete"
+    assert site.status(second)["status"] == "queued"
+    assert site.get("/health/ready").json()["missing"] == ["worker:knee"]
+
+
+def test_verify_jobs_go_first_and_can_be_deleted(site: Site) -> None:
+    user = site.upload()
+    verify = site.upload(**{"x-farrier-verify": TOKEN})
+    assert site.status(user)["queue_position"] == 1
+    site.start_worker()
+    wait_for(lambda: site.status(verify)["status"] == "processing", "the verify job's start")
+    assert site.status(user)["status"] == "queued"
+    _release(site)
+    site.wait_status(verify, "complete")
+    site.wait_status(user, "complete")
+    with site.client() as client:
+        assert client.delete(f"/jobs/{user}", headers={"x-farrier-verify": TOKEN}).status_code == 403
+        assert client.delete(f"/jobs/{verify}").status_code == 403
+        assert client.delete(f"/jobs/{verify}", headers={"x-farrier-verify": TOKEN}).status_code == 204
+    assert site.get(f"/status/{verify}").status_code == 404
+    assert list((site.folder / "state").glob(f"*/{verify}*")) == []
+
+
+def test_worker_tells_systemd_that_it_is_ready_and_lives(site: Site) -> None:
+    path = str(site.folder / "notify.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(path)
+        systemd.settimeout(20)
+        site.start_worker(NOTIFY_SOCKET=path, WATCHDOG_USEC="4000000")
+        assert [systemd.recv(100) for _ in range(2)] == [b"READY=1", b"WATCHDOG=1"]
+        site.stop("redis")  # its being away is no reason to be restarted
+        systemd.settimeout(5)
+        assert [systemd.recv(100) for _ in range(4)] == [b"WATCHDOG=1"] * 4
