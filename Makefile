@@ -63,9 +63,11 @@ lock: .venv/bin/uv  ## make the Python locks anew from requirements/*.in
 CHANNEL := https://channel.test/local
 CHANNEL_PORT := 8642
 
+IMAGES := bookworm bookworm-warm trixie-warm
+
 .PHONY: prepare
 prepare: .venv
-	@testbed image bookworm trixie-warm bookworm-warm >/dev/null
+	@testbed image $(IMAGES) >/dev/null
 	testbed channel build build/channel
 	url=$$(testbed serve build/channel/channel --port $(CHANNEL_PORT))
 	$(MAKE) build/locks/.made URL="$$url"
@@ -75,6 +77,7 @@ build/locks/.made: build/channel/channel/linux-64/repodata.json $(wildcard stack
 	touch $@
 
 .PHONY: demo
+demo: IMAGES := bookworm
 demo: prepare  ## boot a local host `pegasus`, deploy onto it, print how to use it
 	@python -m testbed.demo
 
@@ -87,7 +90,7 @@ demo-down: .venv  ## remove the demo's hosts and everything of them but the imag
 .PHONY: clean
 clean:  ## remove all that any target made: hosts, network, image cache, build/, .venv
 	@[ ! -x .venv/bin/testbed ] || .venv/bin/testbed clean
-	rm -rf build .venv .ansible .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf build /tmp/farrier-ssh .venv .ansible .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 # ---- tests --------------------------------------------------------------------------------------------------------
 
@@ -114,6 +117,10 @@ unit: .venv  ## the tests that need no host
 .PHONY: hosts
 hosts: .venv  ## the tests of hosts: driver, Molecule scenarios
 	@pytest tests/hosts
+
+.PHONY: e2e
+e2e: .venv  ## the tests through the front door of a deployed host
+	@pytest tests/e2e
 
 .PHONY: test
 test: .venv  ## everything that a change must pass

@@ -60,10 +60,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: PARTS.index(part_of(item.nodeid)) if part_of(item.nodeid) in PARTS else len(PARTS))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """When unit tests fail, nobody waits for hosts."""
     if part_of(item.nodeid) != "unit" and "unit" in _broken:
         item.session.shouldfail = "unit tests failed: tests on hosts were not started"
+        pytest.skip("unit tests failed")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

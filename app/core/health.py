@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from app.core.broker import USER
 from app.core.ledger import Database, Workers
@@ -55,6 +57,7 @@ def redis_check(settings: Settings) -> Check:
         password=settings.redis_password,
         socket_timeout=SECONDS,
         socket_connect_timeout=SECONDS,
+        retry=Retry(NoBackoff(), 0),  # the question is how Redis is now
     )
 
     def check() -> str:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 FIELDS_LIMIT = 64 * 1024  # bytes that all text fields together may have
 OVERHEAD = 128 * 1024  # bytes that a form may have besides its file
-HEADERS_LIMIT = 16 * 1024  # bytes of one part's headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +59,9 @@ class _Reader:
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
-        self._bound_header()
 
     def on_header_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
-        self._bound_header()
-
-    def _bound_header(self) -> None:
-        if len(self._name) + len(self._value) > HEADERS_LIMIT:
-            raise HTTPException(400, "The form has a header that is too long.")
 
     def on_header_end(self) -> None:
         self._headers[self._name.decode("latin-1").lower()] = self._value

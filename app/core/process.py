@@ -20,7 +20,7 @@ def _started(pid: int) -> str | None:
 
 
 def _namespace() -> str:
-    """Who shares it sees the same processes: another user namespace (PrivateUsers=) hides ours, as if they had ended."""
+    """Who shares it sees the same processes; another user namespace (PrivateUsers=) hides ours as if they were gone."""
     return ":".join(str((PROC / "self/ns" / kind).stat().st_ino) for kind in ("pid", "user"))
 
 

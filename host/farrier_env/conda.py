@@ -24,11 +24,13 @@ from farrier_env.check import sha256
 from farrier_env.request import Env, EnvError
 
 _INSTALL_ERRORS = (ExtractError, FetchRepoDataError, InstallerError, IoError, LinkError, TransactionError, OSError)
+Records = list[rattler.RepoDataRecord]
+
 _UNPACKED = 4  # times the packed size, generously
 _NAMES = {"__glibc": "glibc", "__cuda": "the NVIDIA driver's CUDA", "__linux": "the kernel"}
 
 
-def read_lock(env: Env) -> list[rattler.RepoDataRecord]:
+def read_lock(env: Env) -> Records:
     """The packages that the env's lock names for this platform."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "conda.lock"
@@ -44,7 +46,7 @@ def read_lock(env: Env) -> list[rattler.RepoDataRecord]:
     return environment.conda_repodata_records_for_platform(platform) or []
 
 
-def refuse_unfit_host(env: Env, records: Iterable[rattler.RepoDataRecord]) -> None:
+def refuse_unfit_host(env: Env, records: Records) -> None:
     """Stop when a package needs something that this host does not offer. rattler itself installs it silently."""
     offered = host_offers()
     lacking = [line for record in records for line in lacks(record.name.normalized, record.depends, offered)]
@@ -77,12 +79,12 @@ def lacks(package: str, depends: Iterable[str], offered: dict[str, rattler.Versi
     return found
 
 
-def room_needed(env: Env, records: Iterable[rattler.RepoDataRecord]) -> int:
+def room_needed(env: Env, records: Records) -> int:
     """Bytes that the env takes: what the plan says, or a guess from the packages' sizes."""
     return env.disk or _UNPACKED * sum(record.size or 0 for record in records)
 
 
-def install_packages(env: Env, records: list[rattler.RepoDataRecord], cache: Path, mirrors: dict[str, str]) -> None:
+def install_packages(env: Env, records: Records, cache: Path, mirrors: dict[str, str]) -> None:
     """Link the packages into the env's prefix, through the package cache. Raises EnvError."""
     refuse_changed_files(env, records)
     # Prefixes share files with the cache by hardlinks, so a damaged prefix damages it: believe nothing, check all.
@@ -96,7 +98,7 @@ def install_packages(env: Env, records: list[rattler.RepoDataRecord], cache: Pat
         raise EnvError(f"env {env.id}: a conda package cannot be installed: {one_line(error)}{through}") from None
 
 
-def refuse_changed_files(env: Env, records: Iterable[rattler.RepoDataRecord]) -> None:
+def refuse_changed_files(env: Env, records: Records) -> None:
     """Check the hash of packages from `file://` channels, which rattler does not."""
     for record in records:
         url = urlparse(record.url)

@@ -55,22 +55,21 @@ def _build(env: Env, request: Request, progress: Progress) -> None:
     records = conda.read_lock(env)
     conda.refuse_unfit_host(env, records)
     _refuse_without_room(env, conda.room_needed(env, records))
-    _fill(env, request, progress)
+    _fill(env, records, request, progress)
     problems = check.file_damages(env.prefix, "full")
     if problems:
         # uv links from its cache unseen, and a damaged prefix damages the cache with it: start from nothing once.
         progress(f"{env.id}: the package cache is damaged, fetching the Python packages again")
         shutil.rmtree(request.cache / "uv", ignore_errors=True)
         shutil.rmtree(env.prefix)
-        _fill(env, request, progress)
+        _fill(env, records, request, progress)
         problems = check.file_damages(env.prefix, "full")
     if problems:
         raise EnvError(f"env {env.id}: the files are not what their packages say: {check.summary(problems)}")
     _mark(env)
 
 
-def _fill(env: Env, request: Request, progress: Progress) -> None:
-    records = conda.read_lock(env)
+def _fill(env: Env, records: conda.Records, request: Request, progress: Progress) -> None:
     steps: list[tuple[str, Callable[[], None]]] = [
         ("conda packages", lambda: conda.install_packages(env, records, request.cache / "conda", request.mirrors)),
         ("Python packages", lambda: pip.install_requirements(env, request.cache / "uv")),
@@ -103,7 +102,10 @@ def _recover(prefix: Path) -> None:
 
 @contextmanager
 def _replacing(prefix: Path) -> Iterator[None]:
-    """A clear prefix; what it held comes back if the block fails, unless that was incomplete itself."""
+    """A clear prefix; what it held comes back if the block fails, unless that was incomplete itself.
+
+    Paths are written into the files of an env, so it can only be built in its place, and the old one steps aside.
+    """
     aside = _aside(prefix)
     if (prefix / check.MARKER).exists():
         prefix.rename(aside)

@@ -21,10 +21,11 @@ _TEXT = """
 its CA:           {ca}
 
   submit a scan:  {submit}
-  ask for it:     curl --cacert {ca} https://{address}/status/JOB
+  ask for it:     curl --cacert {ca} https://{address}/status/JOB_ID
+  get its result: curl --cacert {ca} -OJ https://{address}/download/JOB_ID
   look at it:     .venv/bin/testbed ssh {name} systemctl status 'knee*'
                   .venv/bin/testbed ssh {name} journalctl -u "'knee-*'" -e
-  deploy again:   {deploy}
+  deploy again:   .venv/bin/{deploy}
   stop it:        make demo-down
 """
 

@@ -24,6 +24,7 @@ from testbed.settings import (
 from testbed.shell import DriverError, lock, lock_if_free, run, say
 
 _DAY = 86400.0
+_SIGN_OF_LIFE = 15.0  # seconds
 # An empty machine-id: each host gets its own at its first boot. Lists dated 1970: Ansible's cache_valid_time looks at
 # the folder's date and would otherwise take the empty lists of a fresh image for current ones.
 _FINISH = """
@@ -132,8 +133,7 @@ def _build(wanted: Recipe, folder: Path) -> None:
     part, log, started = Path(f"{folder}.part"), Path(f"{folder}.log"), time.monotonic()
     shutil.rmtree(part, ignore_errors=True)
     say(f"image {wanted.label}: building from {wanted.archive[0].split()[-3]} (about 30 s; log: {log})")
-    with log.open("w") as out:
-        code = subprocess.run(_mmdebstrap(wanted, part), stdout=out, stderr=subprocess.STDOUT, check=False).returncode
+    code = _run_telling(_mmdebstrap(wanted, part), log, wanted.label)
     if code != 0:
         shutil.rmtree(part, ignore_errors=True)
         raise DriverError(f"mmdebstrap ended with exit code {code}; the end of {log}:\n{_tail(log)}")
@@ -141,6 +141,16 @@ def _build(wanted: Recipe, folder: Path) -> None:
     os.utime(part)
     part.rename(folder)
     say(f"image {wanted.label}: built in {time.monotonic() - started:.0f} s")
+
+
+def _run_telling(command: list[str], log: Path, label: str) -> int:
+    """Run a long command into its log, with a sign of life now and then; returns its exit code."""
+    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT) as process:
+        while True:
+            try:
+                return process.wait(timeout=_SIGN_OF_LIFE)
+            except subprocess.TimeoutExpired:
+                say(f"image {label}: {_tail(log, lines=1)[:90]}")
 
 
 def _mmdebstrap(wanted: Recipe, target: Path) -> list[str]:

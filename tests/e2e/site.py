@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -58,7 +59,7 @@ class Site:
 
     def client(self) -> httpx.Client:
         """HTTP through the front door, trusting nothing but its CA."""
-        return httpx.Client(base_url=self.url, verify=str(self.ca), timeout=30)
+        return httpx.Client(base_url=self.url, verify=ssl.create_default_context(cafile=str(self.ca)), timeout=30)
 
     def submit(self, scan: Path = PHANTOM) -> str:
         """Upload a scan; the job's id."""

@@ -41,7 +41,8 @@ def test_the_list_of_tasks_reads_like_a_table_of_contents(site: Site) -> None:
     phases = ["Plan", "preflight", "base", "conda", "models", "stack", "caddy", "release"]
     places = [listed.index(f"{phase} :" if phase != "Plan" else "Plan\t") for phase in phases]
     assert places == sorted(places)
-    assert listed.count("TAGS:") - 1 <= 22
+    tasks = [line for line in listed.splitlines() if "TAGS:" in line and "Validating arguments" not in line]
+    assert len(tasks) <= 20
 
 
 def test_verify_alone_runs_a_real_job(site: Site) -> None:

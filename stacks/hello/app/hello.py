@@ -8,7 +8,7 @@ from typing import Any
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-async def app(scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Send) -> None:
+async def app(scope: dict[str, Any], _receive: Callable[[], Awaitable[dict[str, Any]]], send: Send) -> None:
     """Answer every HTTP request with a greeting."""
     if scope["type"] != "http":
         raise RuntimeError("hello speaks HTTP only")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -223,13 +224,19 @@ def test_host_without_a_driver_is_refused_gpu_packages() -> None:
     ]
 
 
-def test_two_installers_at_once_build_once(host: Host, small: SmallChannel) -> None:
+def test_an_installer_waits_for_another_one(host: Host, small: SmallChannel) -> None:
     small.add("tool")
     env = host.env("tool-1", small.lock("tool"))
-    with served(small.folder) as mirror:
-        running = [host.start(env, mirror) for _ in range(2)]
-        answers = [json.loads(process.communicate()[0]) for process in running]
-    assert sorted(answer["envs"][0]["state"] for answer in answers) == ["built", "present"]
+    host.envs.mkdir(parents=True)
+    with served(small.folder) as mirror, (host.envs / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        process = host.start(env, mirror)
+        assert process.stderr is not None
+        assert process.stderr.readline() == f"waiting for another installer in {host.envs}\n"
+        assert prefixes(host) == []
+        fcntl.flock(other, fcntl.LOCK_UN)
+        answer = json.loads(process.communicate()[0])
+    assert answer["envs"][0]["state"] == "built"
 
 
 def test_looking_at_an_absent_env_touches_nothing(host: Host, small: SmallChannel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.parser import BytesParser
+from email.policy import default
 
 import pytest
 
@@ -12,8 +13,8 @@ from farrier_host.release.verify import VerifyFailed, fill_in, impossible, match
 def test_a_form_holds_the_file_unchanged() -> None:
     content = b"\0\r\n--x\r\nbinary"
     body, headers = multipart("a.nii.gz", content, "boundary")
-    message = BytesParser().parsebytes(f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode() + body)
-    (part,) = message.get_payload()
+    message = BytesParser(policy=default).parsebytes(f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode() + body)
+    (part,) = message.iter_parts()
     assert part.get_filename() == "a.nii.gz"
     assert part.get_param("name", header="content-disposition") == "file"
     assert part.get_payload(decode=True) == content

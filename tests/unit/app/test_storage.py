@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from app.core.storage import Storage, new_job_id
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path / "state")
+
+
+@pytest.fixture
+def job(storage: Storage) -> str:
+    job_id = new_job_id()
+    storage.begin_upload(job_id).write_bytes(b"scan")
+    storage.accept_upload(job_id, ".nii.gz")
+    return job_id
+
+
+@pytest.mark.parametrize("evil", ["../x", "/etc", "a" * 31, "A" * 32, "0" * 31 + "/", "", "." * 32, "0" * 32 + "\n"])
+def test_what_is_no_job_id_never_becomes_a_path(storage: Storage, evil: str) -> None:
+    for use in (storage.begin_upload, storage.input, storage.drop, storage.log, lambda text: storage.result(text, 1)):
+        with pytest.raises(ValueError, match="no job id"):
+            use(evil)
+
+
+@pytest.mark.parametrize("evil", ["/../../x", ".nii/../x", "", "nii", ".a.b.c", ".NII"])
+def test_what_is_no_suffix_never_becomes_a_path(storage: Storage, evil: str) -> None:
+    job = new_job_id()
+    storage.begin_upload(job).write_bytes(b"scan")
+    with pytest.raises(ValueError, match="no file suffix"):
+        storage.accept_upload(job, evil)
+
+
+def test_attempt_finds_the_input_in_an_empty_work_folder(storage: Storage, job: str) -> None:
+    first = storage.begin_work(job, 1)
+    (first / "half-done").touch()
+    second = storage.begin_work(job, 2)
+    assert [path.name for path in second.iterdir()] == ["input.nii.gz"]
+    assert not first.exists()
+
+
+def test_job_without_input_says_so(storage: Storage) -> None:
+    with pytest.raises(FileNotFoundError, match="input of job"):
+        storage.begin_work(new_job_id(), 1)
+
+
+def test_result_holds_files_only_and_follows_no_link(storage: Storage, job: str) -> None:
+    work = storage.begin_work(job, 1)
+    produced = work / "results"
+    (produced / "sub").mkdir(parents=True)
+    (produced / "sub/a.json").write_text("{}")
+    (produced / "secret").symlink_to("/etc/passwd")
+    size = storage.pack_result(job, 1, produced)
+    assert storage.result(job, 1).stat().st_size == size
+    with zipfile.ZipFile(storage.result(job, 1)) as archive:
+        assert archive.namelist() == ["sub/a.json"]
+
+
+def test_dropped_job_leaves_nothing(storage: Storage, job: str) -> None:
+    produced = storage.begin_work(job, 1) / "results"
+    produced.mkdir()
+    storage.pack_result(job, 1, produced)
+    storage.log(job).write_text("log")
+    storage.drop(job)
+    assert [path for path in storage.root.rglob("*") if path.is_file()] == []

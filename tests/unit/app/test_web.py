@@ -1,0 +1,290 @@
+"""The site's answers, without Redis and worker: so every upload here is accepted but waits."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy.exc import OperationalError
+
+from app.core.ledger import Jobs, Workers, boot_clock, open_database
+from app.core.storage import Storage
+from app.knee.web import create_app
+from tests.unit.app.running_site import PHANTOM, TOKEN, knee_pipeline, site_environment
+
+LIMIT = 3_000_000
+PART = b"--x\r\nContent-Disposition: form-data; %s\r\n\r\n"
+FORM = "multipart/form-data; boundary=x"
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    values = site_environment(tmp_path, knee_pipeline()) | {"FARRIER_UPLOAD_LIMIT": str(LIMIT)}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    return values
+
+
+@pytest.fixture
+def app(environment: dict[str, str]) -> FastAPI:
+    del environment
+    return create_app()
+
+
+@pytest.fixture
+def client(app: FastAPI) -> TestClient:
+    return TestClient(app, raise_server_exceptions=False)
+
+
+@pytest.fixture
+def site_jobs(environment: dict[str, str]) -> Jobs:
+    return Jobs(open_database(Path(environment["FARRIER_STATE"]) / "ledger"), boot_clock())
+
+
+def header(*lengths: int, order: str = "<", size: int = 348) -> bytes:
+    data = bytearray(size + 4)
+    struct.pack_into(f"{order}i", data, 0, size)
+    kind, place = ("8h", 40) if size == 348 else ("8q", 16)
+    dim = [len(lengths), *lengths, *[1] * (7 - len(lengths))]
+    struct.pack_into(f"{order}{kind}", data, place, *dim)
+    return bytes(data)
+
+
+def upload(client: TestClient, name: str, content: bytes, **more: Any) -> tuple[int, dict[str, Any]]:
+    answer = client.post("/upload", files={"file": (name, content)}, **more)
+    return answer.status_code, answer.json()
+
+
+def uploads(environment: dict[str, str]) -> list[Path]:
+    return [path for path in (Path(environment["FARRIER_STATE"]) / "uploads").rglob("*") if path.is_file()]
+
+
+def test_upload_is_accepted_and_waits(client: TestClient, environment: dict[str, str]) -> None:
+    status, first = upload(client, "knee.nii.gz", PHANTOM.read_bytes())
+    assert status == 201
+    assert set(first) == {"job_id", "status", "queue_position", "estimated_wait_seconds", "message"}
+    assert (first["status"], first["queue_position"], first["estimated_wait_seconds"]) == ("queued", 1, 240)
+    _, second = upload(client, "knee.nii.gz", PHANTOM.read_bytes())
+    assert (second["queue_position"], second["estimated_wait_seconds"]) == (2, 480)
+    asked = client.get(f"/status/{second['job_id']}").json()
+    assert asked == {"job_id": second["job_id"], "status": "queued", "queue_position": 2, "estimated_wait": 480}
+    stored = Path(environment["FARRIER_STATE"]) / "uploads" / first["job_id"] / "input.nii.gz"
+    assert stored.read_bytes() == PHANTOM.read_bytes()
+
+
+@pytest.mark.parametrize("content", [header(10, 11, 12), header(10, 11, 12, 1), header(10, 11, 12, order=">")])
+def test_smallest_and_odd_but_valid_scans_are_accepted(client: TestClient, content: bytes) -> None:
+    assert upload(client, "A.NII", content)[0] == 201
+
+
+def test_nifti_2_is_accepted(client: TestClient) -> None:
+    assert upload(client, "a.nii", header(64, 64, 20, size=540))[0] == 201
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil.nii", "/etc/cron.d/evil.nii", "..\\evil.nii", "a\x00b.nii", "é" * 300 + ".nii"]
+)
+def test_name_of_the_file_never_becomes_a_path(client: TestClient, environment: dict[str, str], name: str) -> None:
+    status, body = upload(client, name, header(10, 11, 12))
+    assert status == 201, body
+    (stored,) = uploads(environment)
+    assert stored == Path(environment["FARRIER_STATE"]) / "uploads" / body["job_id"] / "input.nii"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("a.txt", header(10, 11, 12), "must be a NIfTI file"),
+        ("a", header(10, 11, 12), "must be a NIfTI file"),
+        ("a.zip", b"PK", "NIfTI only for now"),
+        ("a.dcm", b"DICM", "NIfTI only for now"),
+        ("a.nrrd", b"NRRD", "NIfTI only for now"),
+        ("a.nii", b"", "empty"),
+        ("a.nii", b"hello", "not NIfTI"),
+        ("a.nii", header(10, 11, 12)[:100], "not NIfTI"),
+        ("a.nii", gzip.compress(header(10, 11, 12)), "not NIfTI"),
+        ("a.nii.gz", header(10, 11, 12), "not compressed with gzip"),
+        ("a.nii.gz", gzip.compress(header(10, 11, 12))[:20], "damaged"),
+        ("a.nii", header(10, 11), "three dimensions; this file has 10 x 11"),
+        ("a.nii", header(10, 11, 12, 2), "three dimensions; this file has 10 x 11 x 12 x 2"),
+        ("a.nii", header(10, 9, 12), "at least 10 pixels along each axis; this one has 10 x 9 x 12"),
+        ("a.nii", header(10, -11, 12), "at least 10 pixels"),
+    ],
+)
+def test_unusable_file_is_refused_with_its_reason_and_leaves_nothing(
+    client: TestClient, environment: dict[str, str], name: str, content: bytes, text: str
+) -> None:
+    status, body = upload(client, name, content)
+    assert (status, text in body["detail"]) == (400, True), body
+    assert uploads(environment) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "text"),
+    [
+        ({"smoothing": "2"}, 201, ""),
+        ({"smoothing": ""}, 201, ""),
+        ({"smoothing": "3"}, 400, "smoothing: '3' is not allowed; give a number from 0 to 2"),
+        ({"smoothing": "nan"}, 400, "smoothing: 'nan' is not allowed"),
+        ({"segmentation_model": "nnunet_fullres"}, 400, "segmentation_model: there is no such option"),
+        ({"smoothing": "x" * 70_000}, 400, "too long"),
+    ],
+)
+def test_options(client: TestClient, site_jobs: Jobs, data: dict[str, str], status: int, text: str) -> None:
+    code, body = upload(client, "a.nii", header(10, 11, 12), data=data)
+    assert (code, text in body.get("detail", "")) == (status, True), body
+    if code == 201:
+        job = site_jobs.find(body["job_id"])
+        assert job is not None
+        assert job.options == {"smoothing": int(data["smoothing"] or "1")}
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "text"),
+    [
+        (b"{}", "application/json", "as a form"),
+        (b"", "multipart/form-data", "as a form"),
+        (b"rubbish", FORM, "cannot be read"),
+        (PART % b'name="file"; filename="a.nii"' + b"abc", FORM, "cut off"),
+        (PART % b'name="a"' + b"abc\r\n--x--\r\n", FORM, "no file"),
+        (PART % b'name="a"; filename="a.nii"', FORM, "exactly one file"),
+        (b"--x\r\n" + b"A" * 20_000 + b": b\r\n\r\n", FORM, "cannot be read"),
+    ],
+)
+def test_broken_forms_are_refused(
+    client: TestClient, environment: dict[str, str], content: bytes, kind: str, text: str
+) -> None:
+    answer = client.post("/upload", content=content, headers={"content-type": kind})
+    assert (answer.status_code, text in answer.json()["detail"]) == (400, True), answer.text
+    assert uploads(environment) == []
+
+
+def test_file_over_the_limit_is_refused_with_and_without_announcement(
+    client: TestClient, environment: dict[str, str]
+) -> None:
+    status, body = upload(client, "a.nii", header(10, 11, 12) + bytes(LIMIT))
+    assert (status, "larger than" in body["detail"]) == (413, True)
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.nii"\r\n\r\n'
+    chunks = (part for part in [head, *[bytes(65536)] * (LIMIT // 65536 + 2), b"\r\n--x--\r\n"])
+    answer = client.post("/upload", content=chunks, headers={"content-type": "multipart/form-data; boundary=x"})
+    assert answer.status_code == 413
+    assert uploads(environment) == []
+
+
+def test_full_disk_is_told_before_the_upload(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Storage, "free", lambda _: 1000)
+    status, body = upload(client, "a.nii", header(10, 11, 12))
+    assert (status, "no room" in body["detail"]) == (507, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 507),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 507),
+        (OperationalError("insert", {}, Exception("database or disk is full")), 503),
+        (OSError(errno.EIO, "broken"), 500),
+    ],
+)
+def test_trouble_while_accepting_is_told_and_leaves_nothing(
+    client: TestClient, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Jobs, "submit", fail)
+    answer = client.post("/upload", files={"file": ("a.nii", header(10, 11, 12))})
+    assert answer.status_code == status
+    assert ("retry-after" in answer.headers) is (status != 500)
+    assert uploads(environment) == []
+
+
+def test_job_is_shown_through_its_states(client: TestClient, site_jobs: Jobs, environment: dict[str, str]) -> None:
+    job_id = upload(client, "a.nii", header(10, 11, 12))[1]["job_id"]
+    assert client.get(f"/download/{job_id}").status_code == 400
+    job = site_jobs.claim_next(["knee"], "w", 30)
+    assert job is not None
+    site_jobs.progress(job, percent=50, step=2, steps=2, step_name="measure")
+    running = client.get(f"/status/{job_id}").json()
+    assert (running["status"], running["progress_percent"], running["step_name"]) == ("processing", 50, "measure")
+    assert (running["current_step"], running["total_steps"]) == (2, 2)
+    assert {"elapsed", "estimated_remaining"} < set(running)
+    storage = Storage(Path(environment["FARRIER_STATE"]))
+    produced = storage.begin_work(job.id, 1) / "results"
+    produced.mkdir()
+    site_jobs.publish(job, size=storage.pack_result(job.id, 1, produced), summary={"volumes_mm3": {"femur": 1.0}})
+    done = client.get(f"/status/{job_id}").json()
+    assert (done["status"], done["download_url"]) == ("complete", f"/download/{job_id}")
+    download = client.get(done["download_url"])
+    assert (download.status_code, len(download.content)) == (200, done["result_size_bytes"])
+    assert f"knee-{job_id[:8]}.zip" in download.headers["content-disposition"]
+    storage.drop(job_id)
+    assert client.get(f"/download/{job_id}").status_code == 404
+
+
+def test_failed_job_tells_message_and_code(client: TestClient, site_jobs: Jobs) -> None:
+    job_id = upload(client, "a.nii", header(10, 11, 12))[1]["job_id"]
+    job = site_jobs.claim_next(["knee"], "w", 30)
+    assert job is not None
+    site_jobs.fail(job, code="TIMEOUT", message="too slow")
+    expected = {"job_id": job_id, "status": "error", "error_message": "too slow", "error_code": "TIMEOUT"}
+    assert client.get(f"/status/{job_id}").json() == expected
+
+
+@pytest.mark.parametrize("path", ["/status/" + "0" * 32, "/download/" + "0" * 32, "/status/..%2f..%2fetc", "/nothing"])
+def test_unknown_is_404_as_json(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, list(answer.json())) == (404, ["detail"])
+
+
+def test_verify_token_must_be_right(client: TestClient, site_jobs: Jobs) -> None:
+    status, body = upload(client, "a.nii", header(10, 11, 12), headers={"x-farrier-verify": "guess"})
+    assert (status, "token" in body["detail"]) == (403, True)
+    _, body = upload(client, "a.nii", header(10, 11, 12), headers={"x-farrier-verify": TOKEN})
+    job = site_jobs.find(body["job_id"])
+    assert job is not None
+    assert job.verify
+
+
+def test_ready_names_what_is_missing(
+    client: TestClient, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.get("/health/live").json() == {"status": "live"}
+    answer = client.get("/health/ready")
+    body = answer.json()
+    assert (answer.status_code, body["status"], body["missing"]) == (503, "not ready", ["redis", "worker:knee"])
+    assert body["checks"]["ledger"] == body["checks"]["disk"] == "ok"
+    assert "no live worker serves the queue knee" in body["checks"]["worker:knee"]
+    Workers(open_database(Path(environment["FARRIER_STATE"]) / "ledger"), boot_clock()).beat("w", ["knee"], 30)
+    assert client.get("/health/ready").json()["missing"] == ["redis"]
+    monkeypatch.setattr(Storage, "free", lambda _: 1000)
+    assert client.get("/health/ready").json()["missing"] == ["redis", "disk"]
+    short = client.get("/health")
+    assert (short.status_code, short.json()["status"], short.json()["worker"]) == (503, "unhealthy", "available")
+    assert set(short.json()) == {"status", "redis", "worker", "gpu", "timestamp", "error"}
+
+
+def test_page_comes_whole_from_the_site_itself(client: TestClient) -> None:
+    page = client.get("/")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+    for name in ("app.js", "style.css", "icon.svg"):
+        assert f'"static/{name}"' in page.text
+        assert client.get(f"/static/{name}").status_code == 200
+
+
+def test_answers_about_jobs_are_not_cached(client: TestClient) -> None:
+    assert client.get("/status/" + "0" * 32).headers["cache-control"] == "no-store"
+
+
+def test_stack_without_the_pipeline_does_not_start(environment: dict[str, str]) -> None:
+    Path(environment["FARRIER_PIPELINES"]).write_text("{}")
+    with pytest.raises(ValueError, match="no pipeline 'knee'"):
+        create_app()
