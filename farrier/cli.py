@@ -12,7 +12,7 @@ import typer
 
 from farrier.conda.cli import lock
 from farrier.planning import plan_for
-from farrier.problems import InvalidInput
+from farrier.problems import InvalidInput, Problem, nearest
 from farrier.reference import stack_reference
 from farrier.report import show_plan
 
@@ -61,10 +61,13 @@ def reference(
 def inventory_variables(inventory: str, host: str) -> dict[str, Any]:
     """The host's variables as Ansible reads them. Raises InvalidInput for a host that the inventory does not know."""
     tool = Path(sys.executable).parent / "ansible-inventory"
-    command = [str(tool), "-i", inventory, "--host", host]
+    command = [str(tool), "-i", inventory, "--list"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=_ROOT)
     if done.returncode != 0:
-        typer.echo((done.stderr or done.stdout).strip(), err=True)
-        raise typer.Exit(1)
-    variables: dict[str, Any] = json.loads(done.stdout)
-    return variables
+        raise InvalidInput([Problem(inventory, 0, "", (done.stderr or done.stdout).strip())])
+    groups = json.loads(done.stdout)
+    variables: dict[str, Any] = groups.pop("_meta").get("hostvars", {})
+    known = {name for group in groups.values() for name in group.get("hosts", ())}
+    if host not in known:
+        raise InvalidInput([Problem(inventory, 0, host, f"there is no such host: {nearest(host, sorted(known))}")])
+    return dict(variables.get(host, {}))

@@ -48,7 +48,8 @@ def sender(settings: Settings) -> Sender:
     celery.conf.broker_transport_options = {
         "socket_connect_timeout": SECONDS,
         "socket_timeout": SECONDS,
-        **{"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0},  # else it tries for ever
+        "max_retries": 0,  # else it tries for ever
+        "interval_start": 0,
     }
 
     def send(job_id: str, queue: str) -> bool:

@@ -7,13 +7,14 @@ import os
 from functools import cache, partial
 from typing import Any
 
-from celery import Celery, bootsteps, shared_task, signals
+from celery import Celery, shared_task, signals
 
 from app.core.broker import WAKE, common
+from app.core.consumer import tick_step
 from app.core.ledger import Job
 from app.core.notify import notify
 from app.core.process import owner
-from app.core.pulse import LASTS, TICK, Loop, Pulse
+from app.core.pulse import LASTS, Loop, Pulse
 from app.core.reaper import Reaper
 from app.core.service import Service, open_service
 from app.core.settings import Settings, read_settings
@@ -32,6 +33,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
     """Celery's settings of a worker."""
     return common(settings) | {
         "imports": [__name__],  # a spawned pool process knows the task by this only
+        "worker_consumer": "app.core.consumer:QuietConsumer",
         "worker_pool": "prefork",
         "worker_pool_start_method": "spawn",  # a forked child could use neither CUDA nor our threads' locks
         "worker_concurrency": 1,
@@ -100,32 +102,12 @@ class _Main:
             _service().workers.leave(_service().settings.worker_name)
 
 
-def _tick_step(loop: Loop) -> type[bootsteps.StartStopStep]:
-    """A step of Celery's consumer that ticks from the consumer's own timer, so that a hung consumer is seen."""
-
-    class Tick(bootsteps.StartStopStep):
-        requires = ("celery.worker.consumer.tasks:Tasks",)
-        _timer: Any = None
-
-        def start(self, consumer: Any) -> None:
-            self._timer = consumer.timer.call_repeatedly(TICK, loop.tick)
-            loop.begin()
-
-        def stop(self, _consumer: Any) -> None:
-            loop.end()
-            if self._timer:
-                self._timer.cancel()
-                self._timer = None
-
-    return Tick
-
-
 def create_celery(name: str) -> Celery:
     """The Celery app of a worker; reads its settings from the environment when Celery first asks for them."""
     celery = Celery(name)
     celery.add_defaults(lambda: configuration(read_settings(os.environ)))
     main = _Main()
-    celery.steps["consumer"].add(_tick_step(main.loop))
+    celery.steps["consumer"].add(tick_step(main.loop))
     for signal, handler in (
         (signals.worker_init, main.begin),
         (signals.worker_ready, main.ready),

@@ -64,7 +64,7 @@ class Surroundings:
     secrets: tuple[str, ...]  # credentials for every process that runs the stack's code
 
     def unit(self, service: str, suffix: str = ".service") -> str:
-        """The name of a service's unit: `knee-web.service`."""
+        """The name of a service's unit: `<stack>-<service>.service`."""
         return f"{self.stack}-{service}{suffix}"
 
 

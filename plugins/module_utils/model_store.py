@@ -50,7 +50,7 @@ class Model:
 
     @property
     def reference(self) -> str:
-        """As stack files name it: `knee-nnunet@1`."""
+        """As stack files name it: `nnunet@1`."""
         return f"{self.id}@{self.version}"
 
 

@@ -46,7 +46,7 @@ options:
 EXAMPLES = r"""
 - name: Install the environments
   conda_envs:
-    envs: [{name: app, id: app-1f0c…, prefix: /opt/farrier/envs/app-1f0c…, lock: stacks/knee/envs/app.lock}]
+    envs: [{name: app, id: app-1f0c…, prefix: /opt/farrier/envs/app-1f0c…, lock: stacks/demo/envs/app.lock}]
     root: "{{ playbook_dir }}"
 """
 

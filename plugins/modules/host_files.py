@@ -14,7 +14,7 @@ options:
 """
 EXAMPLES = """
 - name: Write a file
-  host_files: {files: {/etc/example: {content: "hello", mode: "0644"}}}
+  host_files: {files: {/etc/example: {content: "text", mode: "0644"}}}
 """
 RETURN = """
 written: {description: The files that were not as they should be., returned: always, type: list, elements: str}

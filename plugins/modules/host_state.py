@@ -18,7 +18,7 @@ options:
 """
 EXAMPLES = """
 - name: Read the state of the host
-  host_state: {packages: [caddy], users: [knee], folders: [/opt/farrier], models_root: /srv/models}
+  host_state: {packages: [caddy], users: [demo], folders: [/opt/farrier], models_root: /srv/models}
 """
 RETURN = """
 ansible_facts: {description: The state, as C(farrier_state)., returned: always, type: dict}

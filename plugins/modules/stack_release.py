@@ -17,7 +17,7 @@ options:
 """
 EXAMPLES = """
 - name: Go live
-  stack_release: {releases: {knee: 20260101T120000Z-1a2b3c4}}
+  stack_release: {releases: {demo: 20260101T120000Z-1a2b3c4}}
 """
 RETURN = """
 stacks: {description: 'By stack: what was done, and what verify printed.', returned: always, type: dict}

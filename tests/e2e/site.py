@@ -10,14 +10,18 @@ import shutil
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from testbed import host
 from testbed.host import Host
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +111,13 @@ class Site:
             assert time.monotonic() < deadline, f"{path} answers {self.status_code(path)}\n{self.journal()}"
             time.sleep(0.1)
 
+    def wait_until_down(self, within: float = 30) -> None:
+        """Wait until the front door does not answer any more: the reboot has begun."""
+        deadline = time.monotonic() + within
+        while self.status_code("/health/live") != 0:
+            assert time.monotonic() < deadline, "the host does not go down"
+            time.sleep(0.05)
+
     def run(self, command: str) -> str:
         """Run a command as root on the host, which must succeed; what it printed."""
         done = self.host.run(command)
@@ -122,9 +133,9 @@ class Site:
         return self.host.run(_FINGERPRINT).stdout
 
 
-def deploy(host: Host, *arguments: str, tree: Path = ROOT) -> Deploy:
+def deploy(target: Host, *arguments: str, tree: Path = ROOT) -> Deploy:
     """Run site.yml of `tree` against a host, as an administrator does."""
-    command = [str(_BIN / "ansible-playbook"), "-i", "inventory/demo", "site.yml", "-l", host.name, *arguments]
+    command = [str(_BIN / "ansible-playbook"), "-i", "inventory/demo", "site.yml", "-l", target.name, *arguments]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE")}
     started = time.monotonic()
     done = subprocess.run(
@@ -133,11 +144,25 @@ def deploy(host: Host, *arguments: str, tree: Path = ROOT) -> Deploy:
     return Deploy(done.returncode, done.stdout + done.stderr, time.monotonic() - started)
 
 
-def site_of(host: Host, folder: Path) -> Site:
+@contextmanager
+def deployed(name: str) -> Iterator[Site]:
+    """A host of that name with both stacks, removed at the end: for faults and benchmarks, outside pytest."""
+    booted = host.up(name, "bookworm", warm=True)
+    try:
+        done = deploy(booted)
+        if done.code != 0:
+            raise RuntimeError(f"the deploy of {name} failed:\n{done.output[-4000:]}")
+        with tempfile.TemporaryDirectory() as folder:
+            yield site_of(booted, Path(folder))
+    finally:
+        host.down(name)
+
+
+def site_of(target: Host, folder: Path) -> Site:
     """The deployed host, with its CA's root certificate in `folder`."""
-    ca = folder / f"{host.name}.crt"
-    ca.write_text(host.run(f"cat {_CA}").stdout)
-    return Site(host, ca)
+    ca = folder / f"{target.name}.crt"
+    ca.write_text(target.run(f"cat {_CA}").stdout)
+    return Site(target, ca)
 
 
 def copy_of_the_tree(folder: Path) -> Path:

@@ -41,7 +41,7 @@ class Scenario:
         with self.log.open("w") as log:
             for line in output:
                 log.write(line)
-                if "➜" in line and "Executed" in line:
+                if "Executed: " in line:
                     self.steps.append(line.partition(" ")[2].strip())
 
     def ended(self, seconds: float) -> bool:

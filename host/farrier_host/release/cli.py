@@ -140,7 +140,7 @@ def _recover(options: argparse.Namespace, layout: Layout) -> int:
     return 0
 
 
-_STACK = ("stack", {"help": "the stack, for example knee"})
+_STACK = ("stack", {"help": "the stack, for example demo"})
 _RELEASE = ("release", {"help": "the release's id, as `farrier-release list` shows it"})
 _WITHIN = (
     "--confirm-within",

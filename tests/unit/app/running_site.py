@@ -133,7 +133,7 @@ class Site:
     def start_worker(self, **environment: str) -> None:
         """The worker as its unit starts it."""
         celery = [sys.executable, "-m", "celery", "-A", "app.knee.worker:celery", "worker", "-Q", "knee"]
-        options = ["-c", "1", "-P", "prefork", "-n", "worker@0", "--without-gossip", "--without-mingle"]
+        options = ["-c", "1", "-P", "prefork", "-n", "worker@0"]
         self._start("worker", [*celery, *options], FARRIER_SERVICE="worker", FARRIER_INSTANCE="0", **environment)
 
     def stop(self, name: str, number: int = signal.SIGTERM, seconds: float = 20.0) -> int:
@@ -161,7 +161,7 @@ class Site:
         except httpx.TransportError:
             return httpx.Response(599)
 
-    def upload(self, path: Path = PHANTOM, **headers: str) -> str:
+    def upload(self, path: Path = PHANTOM, headers: dict[str, str] | None = None) -> str:
         """Upload a scan; gives the job's id."""
         with self.client() as client, path.open("rb") as file:
             answer = client.post("/upload", files={"file": (path.name, file)}, headers=headers)

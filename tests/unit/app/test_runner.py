@@ -132,7 +132,7 @@ def test_child_that_a_step_leaves_behind_is_ended_and_not_waited_for(make: Make)
 def test_stop_kills_the_step(make: Make) -> None:
     call = make(FAMILY + "    time.sleep(600)")
     with pytest.raises(StepStopped):
-        run(call, stop=lambda: (call.work / "pids").exists())
+        run(call, stop=(call.work / "pids").exists)
     wait_for(lambda: _all_gone(call.work), "the end of the step and its child", 5)
 
 

@@ -117,7 +117,7 @@ def test_stopping_the_worker_ends_its_job_first_and_takes_no_other(site: Site) -
 
 def test_verify_jobs_go_first_and_can_be_deleted(site: Site) -> None:
     user = site.upload()
-    verify = site.upload(**{"x-farrier-verify": TOKEN})
+    verify = site.upload(headers={"x-farrier-verify": TOKEN})
     assert site.status(user)["queue_position"] == 1
     site.start_worker()
     wait_for(lambda: site.status(verify)["status"] == "processing", "the verify job's start")

@@ -47,6 +47,7 @@ def env(folder: Path, lock: str, identity: str = "tool-1") -> Json:
     return {"name": "tool", "id": identity, "prefix": str(folder / "host" / "envs" / identity), "lock": "tool.lock"}
 
 
+@pytest.mark.slow  # it makes the installer's venv; the Molecule scenarios run the same on hosts
 def test_check_install_again_drift_and_failure(tmp_path: Path, small: SmallChannel) -> None:
     small.add("tool")
     with served(small.folder) as mirror:
@@ -76,11 +77,10 @@ def test_check_install_again_drift_and_failure(tmp_path: Path, small: SmallChann
         assert sorted(path.name for path in (task.host / "envs").iterdir() if path.is_dir()) == ["tool-1"]
 
 
-@pytest.mark.parametrize("option", [(), ("--check",)])
-def test_missing_lock_is_told_with_the_remedy(tmp_path: Path, option: tuple[str, ...]) -> None:
+def test_missing_lock_is_told_with_the_remedy(tmp_path: Path) -> None:
     asked = env(tmp_path, "")
     (tmp_path / "tool.lock").unlink()
-    result = Task(tmp_path, [asked], "http://127.0.0.1:1").run(*option)
+    result = Task(tmp_path, [asked], "http://127.0.0.1:1").run()
     assert result["failed"]
     assert "tool.lock: No such file or directory: make it with `farrier lock`" in result["msg"]
     assert not (tmp_path / "host").exists()

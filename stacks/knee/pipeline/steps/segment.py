@@ -31,7 +31,9 @@ def _bytes_promised(path: Path) -> int:
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     one = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID(), reader.GetNumberOfComponents())
-    return math.prod(reader.GetSize()) * one.GetSizeOfPixelComponent() * one.GetNumberOfComponentsPerPixel()
+    voxel: int = one.GetSizeOfPixelComponent() * one.GetNumberOfComponentsPerPixel()
+    promised: int = voxel * math.prod(reader.GetSize())
+    return promised
 
 
 def read_scan(path: Path) -> sitk.Image:

@@ -1,0 +1,40 @@
+"""Celery's consumer as our workers need it: it publishes nothing of its own, and it ticks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import bootsteps
+from celery.worker.consumer import Consumer
+
+from app.core.pulse import TICK, Loop
+
+
+class QuietConsumer(Consumer):
+    """A consumer without Celery's own heartbeat, gossip and mingle.
+
+    Where Redis goes away, a publish of theirs tries again for ever inside the loop that should connect again.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options, without_heartbeat=True, without_gossip=True, without_mingle=True)
+
+
+def tick_step(loop: Loop) -> type[bootsteps.StartStopStep]:
+    """A step of the consumer that ticks from the consumer's own timer, so that a hung consumer is seen."""
+
+    class Tick(bootsteps.StartStopStep):
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+        _timer: Any = None
+
+        def start(self, consumer: Any) -> None:
+            self._timer = consumer.timer.call_repeatedly(TICK, loop.tick)
+            loop.begin()
+
+        def stop(self, _consumer: Any) -> None:
+            loop.end()
+            if self._timer:
+                self._timer.cancel()
+                self._timer = None
+
+    return Tick
