@@ -28,6 +28,19 @@ apt:
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends $(APT_PACKAGES) >/dev/null
 
+# What the tests need besides: a browser, and a Redis whose own service must not start here.
+TEST_PACKAGES := chromium openssl redis-server
+
+.PHONY: apt-test
+apt-test: apt
+	@installed=$$(dpkg-query -W -f '$${db:Status-Status}\n' $(TEST_PACKAGES) 2>/dev/null | grep -cx installed || true)
+	[ "$$installed" != $(words $(TEST_PACKAGES)) ] || exit 0
+	echo "==> apt: $(TEST_PACKAGES)"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq
+	[ -x /usr/bin/redis-server ] || systemctl mask --quiet redis-server.service 2>/dev/null || true
+	apt-get install -y -qq --no-install-recommends $(TEST_PACKAGES) >/dev/null
+
 .PHONY: .venv
 .venv: .venv/.installed  ## Python tools from the hashed lock, and this project, into .venv
 
@@ -49,13 +62,16 @@ apt:
 
 # A lock holds hashes of the public index and no address: it is made without this machine's pip and uv settings.
 COMPILE := env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL -u UV_INDEX_URL -u UV_DEFAULT_INDEX -u UV_INDEX PIP_CONFIG_FILE=/dev/null UV_NO_CONFIG=1 \
-           .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+           .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
+UPGRADE :=
 
 .PHONY: lock
-lock: .venv/bin/uv  ## make the Python locks anew from requirements/*.in
-	@for name in uv dev; do
-	  echo "==> requirements/$$name.txt"
-	  $(COMPILE) --upgrade requirements/$$name.in --output-file requirements/$$name.txt
+lock: .venv/bin/uv  ## make every Python lock from its .in (UPGRADE=--upgrade takes newer versions)
+	@for file in requirements/*.in roles/conda/files/tools.in stacks/*/envs/*.in; do
+	  # the tools run in the host's own Python, which is 3.10 on Ubuntu 22.04
+	  version=3.11; [ $$file != roles/conda/files/tools.in ] || version=3.10
+	  echo "==> $${file%.in}.txt"
+	  $(COMPILE) $(UPGRADE) --python-version $$version $$file --output-file $${file%.in}.txt
 	done
 
 # ---- the demo -----------------------------------------------------------------------------------------------------
@@ -111,29 +127,33 @@ lint: .venv  ## ruff, mypy, yamllint, shellcheck, ansible-lint; all findings at 
 	exit $$found
 
 .PHONY: unit
-unit: .venv  ## the tests that need no host
-	@pytest tests/unit
+unit: .venv apt-test  ## the tests that need no host
+	@pytest tests/unit --numprocesses 2 --dist loadfile
 
 .PHONY: hosts
 hosts: .venv  ## the tests of hosts: driver, Molecule scenarios
 	@pytest tests/hosts
 
 .PHONY: e2e
-e2e: .venv  ## the tests through the front door of a deployed host
+e2e: .venv apt-test  ## the tests through the front door of a deployed host
 	@pytest tests/e2e
 
 .PHONY: test
-test: .venv  ## everything that a change must pass
+test: .venv apt-test  ## everything that a change must pass
 	@SECONDS=0
 	$(MAKE) lint
-	FARRIER_LINT_SECONDS=$$SECONDS pytest tests -m 'not slow'
+	export FARRIER_LINT_SECONDS=$$SECONDS; SECONDS=0
+	pytest tests/unit -m 'not slow' --numprocesses 2 --dist loadfile
+	export FARRIER_UNIT_SECONDS=$$SECONDS
+	pytest tests/hosts tests/e2e -m 'not slow'
 
 .PHONY: test-all
-test-all: .venv  ## test, the slow tests, faults and bench
+test-all: .venv apt-test  ## test, the slow tests, faults and bench
 	@SECONDS=0
 	$(MAKE) lint
 	FARRIER_LINT_SECONDS=$$SECONDS pytest tests
-	$(MAKE) faults bench
+	$(MAKE) faults
+	$(MAKE) bench
 
 .PHONY: bench
 bench: prepare  ## measure; table, and figures in build/bench.json

@@ -12,7 +12,7 @@ from farrier.values import human_size
 def show_plan(plan: Plan) -> None:
     """Print the plan: what runs, where it is reached, what it needs."""
     console = Console(highlight=False)
-    console.print(f"[bold]{plan.host.name}[/bold]: {len(plan.stacks)} stacks, {human_size(plan.memory)} of memory")
+    console.print(f"[bold]{plan.host.name}[/bold]: {_count(plan)}, {human_size(plan.memory)} of memory")
     for stack in plan.stacks:
         console.print(f"\n[bold]{stack.name}[/bold]: {stack.description}")
         console.print(_units(stack))
@@ -26,12 +26,16 @@ def show_plan(plan: Plan) -> None:
     )
 
 
+def _count(plan: Plan) -> str:
+    return "1 stack" if len(plan.stacks) == 1 else f"{len(plan.stacks)} stacks"
+
+
 def _units(stack: StackPlan) -> Table:
     table = Table(box=None, pad_edge=True, header_style="dim")
     for column in ("unit", "kind", "memory limit", "waits for"):
         table.add_column(column)
     for unit in stack.units:
-        memory = unit.context.get("memory")
+        memory = unit.context.get("memory") if unit.file.endswith(".service") else None
         kind = unit.template.split(".")[0].rstrip("@")
         for name in unit.starts:
             table.add_row(name, kind, human_size(memory) if memory else "", ", ".join(unit.context["after"]))

@@ -76,7 +76,10 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The time of each part, above pytest's own last line."""
-    times = {"lint and types": float(os.environ.get("FARRIER_LINT_SECONDS", "0")), **_seconds}
+    """The time of each part, above pytest's own last line; not of one part that ran in several processes."""
+    if terminalreporter.config.getoption("numprocesses", None):
+        return
+    before = {"lint and types": "FARRIER_LINT_SECONDS", "unit": "FARRIER_UNIT_SECONDS"}
+    times = {part: float(os.environ.get(variable, "0")) for part, variable in before.items()} | dict(_seconds)
     shown = [f"{part} {seconds:.0f} s" for part, seconds in times.items() if seconds]
     terminalreporter.write_line("time of each part: " + ", ".join(shown))

@@ -1,4 +1,4 @@
-"""One thread in every web and worker process; the elected one sends what is unsent and ends dead leases."""
+"""One thread in every web and worker process: each ends the leases it knows to be dead, one sends what is unsent."""
 
 from __future__ import annotations
 
@@ -40,14 +40,15 @@ class Reaper:
     def _run(self) -> None:
         while not self._stop.wait(EVERY):
             try:
-                if self.election.hold(self.owner, HOLD):
-                    self.round()
+                self.round(elected=self.election.hold(self.owner, HOLD))
             except Exception:  # a full disk or a locked ledger passes; the rounds must go on
                 log.exception("the reaper's round failed; it tries again")
 
-    def round(self) -> None:
-        """Do once what there is to do."""
+    def round(self, *, elected: bool = True) -> None:
+        """Do once what there is to do. Ending leases is everybody's: only some can see that a job's owner is gone."""
         self._end_dead_leases()
+        if not elected:
+            return
         self._send()
         for job_id in self.jobs.old_verify_jobs(VERIFY_AGE):
             self.jobs.delete(job_id)

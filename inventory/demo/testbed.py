@@ -23,6 +23,7 @@ def main() -> None:
             "ansible_ssh_common_args": _SSH,
         }
         for host in json.loads(listed)
+        if host["alive"]
     }
     json.dump({"_meta": {"hostvars": variables}, "hosts": {"hosts": sorted(variables)}}, sys.stdout)
 

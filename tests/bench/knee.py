@@ -52,8 +52,7 @@ def _job(site: Site) -> float:
 
 def _reboot(site: Site) -> float:
     started = time.monotonic()
-    site.host.run("systemctl reboot")
-    site.wait_until_down()
+    site.reboot()
     site.wait_until_serving()
     return time.monotonic() - started
 

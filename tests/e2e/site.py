@@ -111,8 +111,9 @@ class Site:
             assert time.monotonic() < deadline, f"{path} answers {self.status_code(path)}\n{self.journal()}"
             time.sleep(0.1)
 
-    def wait_until_down(self, within: float = 30) -> None:
-        """Wait until the front door does not answer any more: the reboot has begun."""
+    def reboot(self, within: float = 30) -> None:
+        """Reboot the host, and come back when its front door does not answer any more."""
+        self.host.run("systemctl reboot")
         deadline = time.monotonic() + within
         while self.status_code("/health/live") != 0:
             assert time.monotonic() < deadline, "the host does not go down"

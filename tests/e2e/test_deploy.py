@@ -115,7 +115,7 @@ def test_a_release_that_nobody_confirms_goes_back_by_itself(site: Site) -> None:
 def test_a_reboot_takes_back_what_was_not_confirmed(site: Site) -> None:
     first, second = stage_another(site)
     site.run(f"farrier-release activate hello {second} --confirm-within 600")
-    site.host.run("systemctl reboot")
+    site.reboot()
     site.wait_until_serving()
     assert active(site, "hello") == first
     assert "taken back at boot" in site.run("farrier-release status hello")
@@ -136,6 +136,9 @@ def stage_another(site: Site) -> tuple[str, str]:
 
 def test_a_second_host_gets_the_same_envs_and_plan(site: Site, boot: Boot, tmp_path: Path) -> None:
     unicorn = boot("test-unicorn", "trixie", warm=True)
+    checked = deploy(unicorn, "--check", "--diff")
+    assert checked.code == 0, checked.output[-6000:]
+    assert unicorn.run("ls -d /opt/farrier /etc/farrier /var/lib/farrier").stdout == ""
     done = deploy(unicorn)
     assert done.code == 0, done.output[-6000:]
     other = site_of(unicorn, tmp_path)
@@ -155,3 +158,14 @@ def plan_json(host: str) -> str:
     """What `farrier plan --json` prints."""
     command = [str(FARRIER), "plan", "-i", "inventory/demo", "-l", host, "--json"]
     return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+
+
+def test_an_extra_authority_is_trusted_by_the_host(site: Site, tmp_path: Path) -> None:
+    authority = tmp_path / "test-authority.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test authority", "-days", "1"]
+    command += ["-keyout", "/dev/null", "-out", str(authority)]
+    subprocess.run(command, check=True, capture_output=True)
+    done = deploy(site.host, "-t", "base", "-e", f'{{"base_extra_cas": ["{authority}"]}}')
+    assert done.code == 0, done.output[-3000:]
+    assert authority.read_text().strip() in site.run("cat /etc/ssl/certs/ca-certificates.crt")
+    site.run("rm /usr/local/share/ca-certificates/test-authority.crt && update-ca-certificates")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ class Task:
     def run(self, *options: str) -> Json:
         """The task's result."""
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
-        words = ["ansible-playbook", "-i", "localhost,", *options, str(self.folder / "play.yml")]
+        tool = str(Path(sys.executable).parent / "ansible-playbook")
+        words = [tool, "-i", "localhost,", *options, str(self.folder / "play.yml")]
         done = subprocess.run(words, check=False, text=True, capture_output=True, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         result: Json = json.loads((self.folder / "result.json").read_text())

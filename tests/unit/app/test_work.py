@@ -1,0 +1,104 @@
+"""One job in a workshop, with a real ledger, storage and step."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from app.core.ledger import Database, Job, Jobs, NewJob, boot_clock
+from app.core.pipelines import Pipeline
+from app.core.storage import Storage, new_job_id
+from app.core.work import Workshop
+from tests.unit.app.running_site import slow_step, wait_for
+
+LEASE = 3.0
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, database: Database) -> Workshop:
+    steps = ({"name": "hold", "timeout": 60},)
+    pipeline = {"title": "Hold", "python": sys.executable, "code": slow_step(tmp_path), "steps": steps}
+    pipelines = {"knee": Pipeline.model_validate(pipeline)}
+    return Workshop(Jobs(database, boot_clock()), Storage(tmp_path / "state"), pipelines, LEASE)
+
+
+def claimed(workshop: Workshop, pipeline: str = "knee") -> Job:
+    job_id = new_job_id()
+    workshop.storage.begin_upload(job_id).write_bytes(b"scan")
+    workshop.storage.accept_upload(job_id, ".nii")
+    workshop.jobs.submit(NewJob(job_id, "knee", pipeline, "scan.nii", {}))
+    job = workshop.jobs.claim_next(["knee"], "me", LEASE)
+    assert job is not None
+    return job
+
+
+def left(workshop: Workshop, kind: str) -> list[str]:
+    return [path.name for path in (workshop.storage.root / kind).glob("*/*") if path.parent.name != "logs"]
+
+
+def test_lease_is_renewed_for_as_long_as_the_job_runs(workshop: Workshop, tmp_path: Path) -> None:
+    job = claimed(workshop)
+    end = (job.lease_until or 0) + LEASE
+    thread = threading.Thread(target=workshop.work, args=[job])
+    thread.start()
+
+    def renewed() -> bool:
+        found = workshop.jobs.find(job.id)
+        return found is not None and (found.lease_until or 0) > end
+
+    wait_for(renewed, "a lease renewed for longer than it first lasted")
+    (tmp_path / "go").touch()
+    thread.join()
+    done = workshop.jobs.find(job.id)
+    assert done is not None
+    assert (done.state, done.summary, left(workshop, "results")) == ("done", {"held": True}, ["1"])
+
+
+def test_step_of_a_job_that_was_taken_away_is_killed_and_leaves_nothing(workshop: Workshop, tmp_path: Path) -> None:
+    job = claimed(workshop)
+    timer = threading.Thread(
+        target=lambda: wait_for((tmp_path / "starts").exists, "the step") and workshop.jobs.delete(job.id)
+    )
+    timer.start()
+    began = time.monotonic()
+    workshop.work(job)  # the step itself would never end
+    assert time.monotonic() - began < 20
+    timer.join()
+    pid = (tmp_path / "starts").read_text().strip()
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the step's end", 5)
+    assert left(workshop, "results") == left(workshop, "work") == []
+
+
+def test_late_result_of_an_attempt_that_lost_the_job_is_deleted(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "go").touch()
+    job = claimed(workshop)
+    publish = Jobs.publish
+
+    def beaten(jobs: Jobs, job: Job, **result: object) -> bool:
+        jobs.fail(job, code="TIMEOUT", message="somebody else ended it first")
+        return publish(jobs, job, **result)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Jobs, "publish", beaten)
+    workshop.work(job)
+    assert (left(workshop, "results"), left(workshop, "work")) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "lost_input", "code"), [("other", False, "CONFIG_ERROR"), ("knee", True, "PIPELINE_ERROR")]
+)
+def test_job_that_cannot_be_worked_on_fails_with_its_reason(
+    workshop: Workshop, pipeline: str, code: str, *, lost_input: bool
+) -> None:
+    job = claimed(workshop, pipeline)
+    if lost_input:
+        workshop.storage.drop(job.id)
+    workshop.work(job)
+    failed = workshop.jobs.find(job.id)
+    assert failed is not None
+    assert (failed.state, failed.error_code) == ("failed", code)
