@@ -21,6 +21,7 @@ def check_stack(loaded: Loaded, models: Sequence[str]) -> Iterator[Problem]:
     yield from _pipelines(loaded)
     yield from _order(loaded)
     yield from _models(loaded, models)
+    yield from _verify(loaded)
 
 
 def check_host(stacks: Sequence[Loaded], default_host: str) -> Iterator[Problem]:
@@ -91,6 +92,13 @@ def _models(loaded: Loaded, models: Sequence[str]) -> Iterator[Problem]:
             yield loaded.document.problem(
                 ("models", index), f"no model '{model}' in stacks/models.yml: {nearest(model, models)}"
             )
+
+
+def _verify(loaded: Loaded) -> Iterator[Problem]:
+    services = loaded.stack.services.values()
+    if loaded.stack.verify and not any(isinstance(service, Asgi) and service.routes for service in services):
+        message = "these steps go through the front door, and no service has `routes`; give one a route"
+        yield loaded.document.problem(("verify",), message)
 
 
 def _known(

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.e2e.site import Site, copy_of_the_tree, deploy, deployed
@@ -95,12 +96,34 @@ def deploy_killed(site: Site) -> str:
     return f"it served on ({left}); the next run repaired and confirmed in {again.seconds:.0f} s"
 
 
+def activation_killed(site: Site) -> str:
+    """kill -9 of farrier-release itself in mid-activation; then the administrator runs the play again."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = copy_of_the_tree(Path(folder))
+        (tree / "app" / "__init__.py").write_text('"""Changed once more."""\n')
+        with ThreadPoolExecutor(1) as pool:
+            play = pool.submit(deploy, site.host, tree=tree)
+            site.run(f"timeout 120 sh -c 'until {_PHASE} | grep -q activating; do :; done'")
+            site.run("systemctl kill --signal=KILL farrier-activate-knee")
+            assert play.result().code != 0
+    timer = site.run("systemctl is-active farrier-goback-knee.timer").strip()
+    again = deploy(site.host)
+    assert again.code == 0, again.output[-2000:]
+    assert site.run(_PHASE).strip() == "confirmed"
+    return f"its timer was {timer}; the next run repaired and confirmed in {again.seconds:.0f} s"
+
+
 FAULTS: tuple[tuple[str, str, Fault], ...] = (
     ("kill -9 of the worker in mid-job", "the job runs again and ends", worker_killed),
     ("kill -9 of the web service's master", "it is back by itself", web_master_killed),
     ("Redis away while a scan comes in", "nothing restarts, nothing is lost", redis_stopped),
     ("every key of Redis deleted", "the job ends all the same", redis_wiped),
     ("kill -9 of ansible in mid-deploy", "one release serves, whole", deploy_killed),
+    (
+        "kill -9 of farrier-release in mid-activation",
+        "a timer will take it back; the next run repairs",
+        activation_killed,
+    ),
 )
 
 RUN = [knee]

@@ -86,6 +86,9 @@ def _activate(options: argparse.Namespace, layout: Layout) -> int:
     done = subprocess.run(
         [*unit, *inner, "--confirm-within", str(options.confirm_within)], check=False, capture_output=True, text=True
     )
+    if done.returncode == 0 and state.load(layout, options.stack).is_settled:
+        print(f"{options.stack}: release {options.release} is live already")
+        return 0
     if done.returncode == 0:
         within = options.confirm_within
         print(f"{options.stack}: release {options.release} is live; it goes back in {within} s unless confirmed")

@@ -22,6 +22,7 @@ Say = Callable[[str], None]
 Step = Callable[[], None]
 _GATE_REQUEST = 5.0  # seconds for one request of a gate
 _GATE_PAUSE = 0.2
+_LONGEST_ACTIVATION = 900  # seconds after which one that has not come to its end is taken for dead
 
 
 class Transaction:
@@ -33,22 +34,25 @@ class Transaction:
     def activate(self, release: str, confirm_within: int) -> State:
         """Make `release` live; on a failed step the release before it comes back and Failed is raised.
 
-        It stays `unconfirmed`; after `confirm_within` seconds without `confirm` it goes back by itself.
+        It stays `unconfirmed`; after `confirm_within` seconds without `confirm` it goes back by itself. So it does when
+        this process is killed in the middle: the timer is set before anything changes.
         """
         new = files.of_release(self.layout, self.stack, release)
         with self._lock():
             before = self._settled()
+            if before.active == release:
+                return before
             self._save(State(ACTIVATING, release, before.active))
             try:
+                self._go_back_later(release, confirm_within + _LONGEST_ACTIVATION)
                 for step in self._steps(self._live_now(before.active), new, release):
                     step()
             except (Failed, OSError) as error:
                 self._restore(before.active, _reason(error))
                 raise
-            after = self._save(State(UNCONFIRMED, release, before.active))
             self._point_current(release)
-        self._go_back_later(release, confirm_within)
-        return after
+            self._go_back_later(release, confirm_within)
+            return self._save(State(UNCONFIRMED, release, before.active))
 
     def confirm(self, release: str) -> State:
         """Somebody proved that `release` works: it stays. Raises Refused when it is no longer there to confirm."""
@@ -56,8 +60,9 @@ class Transaction:
             now = state.load(self.layout, self.stack)
             if now.active != release:
                 raise Refused(f"{self.stack}: release {release} is not live, {now.active} is. {now.message}".rstrip())
+            after = now if now.is_settled else self._save(State(CONFIRMED, release, now.previous))
             self._forget_timer()
-            return now if now.is_settled else self._save(State(CONFIRMED, release, now.previous))
+            return after
 
     def back(self, reason: str, only: str | None = None) -> State:
         """Take an unconfirmed release back (`only`: if it is still that one). Raises Refused when all is confirmed."""
@@ -67,8 +72,9 @@ class Transaction:
                 raise Refused(
                     f"{self.stack}: nothing to take back, release {now.active} is confirmed since {now.since}"
                 )
+            after = self._restore(now.previous, reason)
             self._forget_timer()
-            return self._restore(now.previous, reason)
+            return after
 
     def recover(self) -> State | None:
         """At early boot, after a crash in the middle: the old files, before anything starts. None: nothing was open."""
@@ -89,7 +95,6 @@ class Transaction:
         now = state.load(self.layout, self.stack)
         if now.is_settled:
             return now
-        self._forget_timer()
         return self._restore(now.previous, "it was never confirmed, and another activation began")
 
     def _steps(self, old: FileSet, new: FileSet, release: str | None) -> Iterator[Step]:
@@ -170,6 +175,8 @@ class Transaction:
         fresh.replace(link)
 
     def _go_back_later(self, release: str, seconds: int) -> None:
+        """Set the timer anew: the last one set counts."""
+        self._forget_timer()
         timer = ["systemd-run", "--quiet", "--collect", f"--unit={self._timer()}", f"--on-active={seconds}"]
         expire = ["/usr/local/sbin/farrier-release", "expire", self.stack, release]
         systemd.run([*timer, "--timer-property=AccuracySec=1s", *expire], self._timer())

@@ -101,3 +101,9 @@ def test_a_verify_step_has_one_method(repository: Any, small: str) -> None:
     assert repository.problems("knee") == [
         "stacks/knee/stack.yml:11: verify[0]: write exactly one of get, post and delete"
     ]
+
+
+def test_verify_needs_a_way_in(repository: Any, small: str) -> None:
+    repository.stack("knee", small.replace("    routes: [{path: /}]\n", "verify: [{get: /}]\n"))
+    (problem,) = repository.problems("knee")
+    assert problem.startswith("stacks/knee/stack.yml:9: verify: these steps go through the front door")
