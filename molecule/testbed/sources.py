@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from testbed.shell import DriverError
+
 POCKETS = ("", "-updates", "-security")
-PUBLIC_ARCHIVE = "http://deb.debian.org/debian"
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,14 @@ def parse_list(text: str) -> list[Source]:
 def for_suite(sources: list[Source], own: str, wanted: str) -> list[str]:
     """Lines of sources.list for the suite `wanted`, from the Debian archives that `sources` name for the suite `own`.
 
-    Third-party archives (another keyring, another suite) are left out; without any Debian archive it is the public one.
+    Third-party archives (another keyring, another suite) are left out. Raises DriverError without any Debian archive.
     """
     lines = [_line(source, wanted + source.suite.removeprefix(own)) for source in sources if _is_debian(source, own)]
-    return list(dict.fromkeys(lines)) or [f"deb {PUBLIC_ARCHIVE} {wanted} main"]
+    if not lines:
+        raise DriverError(
+            f"apt on this machine has no sources for Debian {own}: add them under /etc/apt/sources.list.d/"
+        )
+    return list(dict.fromkeys(lines))
 
 
 def read_sources(folder: Path = Path("/etc/apt")) -> list[Source]:

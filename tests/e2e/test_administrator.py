@@ -47,6 +47,13 @@ def test_the_journal_holds_all_of_a_stack(site: Site) -> None:
     assert {"knee-web", "knee-worker@0", "knee-redis"} <= identifiers
 
 
+def test_nothing_listens_but_ssh_and_the_front_door(site: Site) -> None:
+    """Neither the packages' own services nor Caddy's admin port, which any local user could use."""
+    listeners = site.run("ss -Hltn | awk '{print $4}' | sed 's/.*://' | sort -un").split()
+    assert listeners == ["22", "80", "443"]
+    assert site.host.run("runuser -u nobody -- stat /run/caddy/admin.sock").returncode != 0
+
+
 def test_secrets_are_in_no_unit_and_no_process(site: Site) -> None:
     password = site.run("cat /etc/farrier/knee/credentials/redis-password")
     shown = site.run("systemctl show 'knee-*'; cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ | tr '\\0' ' '")

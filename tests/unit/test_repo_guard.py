@@ -23,7 +23,6 @@ WEIGHTS = frozenset(
         *("pt", "pth", "safetensors", "tflite", "torchscript"),
     )
 )
-PUBLIC = {"deb.debian.org", "security.debian.org", "pypi.org", "files.pythonhosted.org", "conda.anaconda.org"}
 PRIVATE_KEY = re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")
 ADDRESS_IN_LOCK = re.compile(
     r"://|^\s*(?:-i|-f|--(?:extra-)?index(?:-url)?|--find-links|--trusted-host)\b|^.* @ ", re.MULTILINE
@@ -61,9 +60,9 @@ def paths_of_this_machine() -> list[str]:
 
 
 def hosts_of_this_machine() -> set[str]:
-    """Hosts that this machine installs packages from, but for the public defaults."""
+    """Hosts that this machine installs packages from, as its own settings name them."""
     addresses = [source.uri for source in read_sources()] + package_settings()
-    return {host for host in (urlsplit(address).hostname for address in addresses) if host} - PUBLIC
+    return {host for host in (urlsplit(address).hostname for address in addresses) if host}
 
 
 def package_settings() -> list[str]:

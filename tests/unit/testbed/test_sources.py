@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed.sources import PUBLIC_ARCHIVE, Source, codename, for_suite, parse_deb822, parse_list, read_sources
+from testbed.shell import DriverError
+from testbed.sources import Source, codename, for_suite, parse_deb822, parse_list, read_sources
 
 DEB822 = """\
 # a comment
@@ -86,7 +87,13 @@ def test_hosts_of_another_suite_use_the_same_archive() -> None:
     ],
 )
 def test_third_party_archives_stay_out_of_hosts(foreign: Source) -> None:
-    assert for_suite([foreign], "bookworm", "bookworm") == [f"deb {PUBLIC_ARCHIVE} bookworm main"]
+    own = Source("http://mirror.example.org/debian", "bookworm", ("main",))
+    assert for_suite([foreign, own], "bookworm", "bookworm") == ["deb http://mirror.example.org/debian bookworm main"]
+
+
+def test_a_machine_without_debian_sources_is_told() -> None:
+    with pytest.raises(DriverError, match="no sources for Debian bookworm"):
+        for_suite([], "bookworm", "bookworm")
 
 
 def test_trusted_mirror_and_duplicates() -> None:
