@@ -8,6 +8,9 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from farrier.heartbeat import heartbeat
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 INSTALLER = REPOSITORY / "host" / "farrier_env"
@@ -26,7 +29,8 @@ class ActionModule(ActionBase):
         args["envs"] = [with_texts(env, root) for env in args["envs"]]
         args["tools_requirements"] = REQUIREMENTS.read_text()
         args["tools_sources"] = {file.name: file.read_text() for file in sorted(INSTALLER.glob("*.py"))}
-        result.update(self._execute_module("conda_envs", module_args=args, task_vars=task_vars))
+        with heartbeat(Display().display, "installing environments"):
+            result.update(self._execute_module("conda_envs", module_args=args, task_vars=task_vars))
         return result
 
 

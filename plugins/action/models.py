@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from farrier.heartbeat import heartbeat
 
 Json = dict[str, Any]
 
@@ -24,7 +27,8 @@ class ActionModule(ActionBase):
             return result | found
         try:
             local = self._send(dict(local_files(args["models"], found["wanted"], folder)))
-            done: Json = self._execute_module("models", module_args={**args, "local": local}, task_vars=task_vars)
+            with heartbeat(Display().display, "fetching models"):
+                done: Json = self._execute_module("models", module_args={**args, "local": local}, task_vars=task_vars)
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
         return result | done
