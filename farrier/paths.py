@@ -30,6 +30,11 @@ def sockets(stack: str) -> str:
     return f"{SOCKETS}/{stack}"
 
 
+def slice_of(stack: str) -> str:
+    """The stack's slice; systemd reads a hyphen in its name as a step down from another slice."""
+    return f"{stack.replace('-', '_')}.slice"
+
+
 def redis_socket(stack: str, service: str) -> str:
     """Redis makes its socket itself, so it lies in a folder of its own (RuntimeDirectory)."""
     return f"{SOCKETS}/{stack}/{service}/redis.sock"

@@ -30,7 +30,7 @@ class HostState(BaseModel):
     units: dict[str, str]
     envs: list[str]
     models: list[str]
-    releases: dict[str, dict[str, Any]]
+    live: dict[str, str]
     caddyfile: str | None
 
 
@@ -80,7 +80,8 @@ def disk_needs(plan: Plan, state: HostState) -> dict[str, int]:
     models = sum(file.size for model in plan.models if model.path not in state.models for file in model.files)
     return {
         paths.ROOT: envs,
-        paths.STATE: sum(stack.disk for stack in plan.stacks),
+        # A live stack has its data already: a disk that they filled must not keep it from being mended.
+        paths.STATE: sum(stack.disk for stack in plan.stacks if stack.name not in state.live),
         plan.models_root: models,
     }
 
@@ -125,7 +126,7 @@ def _users(plan: Plan, state: HostState) -> Iterator[str]:
 
 def _units(plan: Plan, state: HostState) -> Iterator[str]:
     for stack in plan.stacks:
-        for file in (*(unit.file for unit in stack.units), f"{stack.name}.target", f"{stack.name}.slice"):
+        for file in (*(unit.file for unit in stack.units), f"{stack.name}.target", paths.slice_of(stack.name)):
             head = state.units.get(file)
             if head is not None and not head.startswith(f"# Farrier: stack {stack.name}."):
                 yield f"unit {file} exists and is not Farrier's; rename that unit, or the folder stacks/{stack.name}"

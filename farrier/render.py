@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from farrier import paths
 from farrier.plan.model import RoutePlan, StackPlan
 
 
@@ -18,19 +19,14 @@ def release_files(stack: StackPlan, templates: Path) -> dict[str, str]:
     environment = _environment(templates)
     units = {f"units/{unit.file}": environment.get_template(unit.template).render(unit.context) for unit in stack.units}
     whole = {"stack": stack.name, "description": stack.description}
-    for kind in ("target", "slice"):
-        units[f"units/{stack.name}.{kind}"] = environment.get_template(f"stack.{kind}.j2").render(whole)
+    for name in (f"{stack.name}.target", paths.slice_of(stack.name)):
+        units[f"units/{name}"] = environment.get_template(f"stack.{name.rpartition('.')[2]}.j2").render(whole)
     return units | fragments(stack) | {"plan.json": plan_json(stack)}
 
 
 def plan_json(stack: StackPlan) -> str:
     """What the host itself must know of the stack, as farrier-release reads it."""
     return json.dumps(stack.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
-
-
-def starts(stack: StackPlan) -> list[str]:
-    """Every unit that the stack's target starts."""
-    return [name for unit in stack.units for name in unit.starts]
 
 
 def fragments(stack: StackPlan) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from farrier.kinds import AnyService
 from farrier.kinds.base import Strict
-from farrier.values import Duration, ModelReference, Name, Size
+from farrier.values import Duration, ModelReference, Name, PositiveDuration, Size, StepName
 
 
 class Source(Strict):
@@ -29,8 +29,8 @@ class Env(Strict):
 class Step(Strict):
     """One program of a pipeline: `python -m steps.<name> WORKDIR`."""
 
-    name: Name = Field(description="The module under `steps`.")
-    timeout: Duration = Field(600, description="After this its process group is killed and the job fails.")
+    name: StepName = Field(description="The module under `steps`.")
+    timeout: PositiveDuration = Field(600, description="After this its process group is killed and the job fails.")
 
 
 class Option(Strict):
@@ -39,9 +39,18 @@ class Option(Strict):
     type: Literal["integer", "number", "boolean", "choice"] = Field(description="What it takes.")
     default: bool | int | float | str = Field(description="Used when nothing is chosen.")
     title: str | None = Field(None, description="What people call it.")
-    minimum: float | None = Field(None, description="Of a number.")
-    maximum: float | None = Field(None, description="Of a number.")
-    choices: list[str] | None = Field(None, description="Of a choice.")
+    minimum: float | None = Field(None, description="Of an integer or a number, where it is required.")
+    maximum: float | None = Field(None, description="Of an integer or a number, where it is required.")
+    choices: list[str] | None = Field(None, min_length=1, description="Of a choice, where it is required.")
+
+    @model_validator(mode="after")
+    def _bounds_that_fit(self) -> Option:
+        bounded = self.minimum is not None and self.maximum is not None
+        if self.type in ("integer", "number") and not bounded:
+            raise ValueError("write a minimum and a maximum")
+        if self.type == "choice" and self.choices is None:
+            raise ValueError("write the choices")
+        return self
 
 
 class Pipeline(Strict):

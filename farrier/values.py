@@ -32,11 +32,16 @@ def parse_duration(value: object) -> int:
 
 
 Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=int | str), Field(ge=0)]
+PositiveDuration = Annotated[
+    int, BeforeValidator(parse_duration, json_schema_input_type=int | str), Field(gt=0, le=30 * 86400)
+]
 Duration = Annotated[int, BeforeValidator(parse_duration, json_schema_input_type=int | str), Field(ge=0)]
 
 # A stack's name becomes a Linux user, and with a service's a unit and a socket path (108 bytes at most).
 StackName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,23}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+# A module under `steps`, so a Python name.
+StepName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 UrlPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~/-]*$")]
 PythonTarget = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.-]*:[A-Za-z_]\w*(\(\))?$")]
 ModelReference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9._-]*$")]

@@ -26,6 +26,7 @@ PROGRESS = re.compile(r"\[PROGRESS\]\s+(\d{1,3}(?:\.\d+)?)%\s*(.*)")
 TAIL_LINES = 12  # of stderr, told with an error
 LONGEST_LINE = 4000
 LOOK_EVERY = 0.25  # seconds between two looks at the deadline and at `stop`
+LAST_LINES = 5.0  # seconds for what a killed step still had to say
 LAUNCH = Path(__file__).with_name("launch.py")
 
 
@@ -55,7 +56,7 @@ class StepCall:
 
 
 def environment(call: StepCall, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The step's whole environment: nothing of the worker's own, least of all its credentials."""
+    """The step's whole environment: none of the worker's variables. It is no wall: a step runs as the same user."""
     kept = {name: inherited[name] for name in ("CUDA_VISIBLE_DEVICES", "TZ") if name in inherited}
     return kept | {
         "PATH": f"{call.python.parent}:/usr/local/bin:/usr/bin:/bin",
@@ -165,7 +166,9 @@ class _Process:
         os.killpg(self._popen.pid, signal.SIGKILL)
         code = self._popen.wait()
         self._selector.unregister(self._pidfd)
-        while self._selector.get_map() and self._selector.select(0.5):
+        # A child that left the process group may hold the pipes open, and go on printing, for ever.
+        deadline = time.monotonic() + LAST_LINES
+        while self._selector.get_map() and self._selector.select(0.5) and time.monotonic() < deadline:
             self.look(0)
         return code
 

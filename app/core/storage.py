@@ -72,9 +72,14 @@ class Storage:
     # ---- work and results -------------------------------------------------------------------------------------------
 
     def begin_work(self, job_id: str, attempt: int) -> Path:
-        """An empty work folder for this attempt, with the input in it; what earlier attempts left is deleted."""
+        """An empty work folder for this attempt, with the input in it; what earlier attempts left is deleted.
+
+        A later attempt's is not: this one may have slept through its lease, and the other may have published meanwhile.
+        """
         for kind in ("work", "results"):
-            shutil.rmtree(self._folder(kind, job_id), ignore_errors=True)
+            for earlier in self._folder(kind, job_id).glob("[0-9]*"):
+                if int(earlier.name) <= attempt:
+                    shutil.rmtree(earlier, ignore_errors=True)
         source = self.input(job_id)
         if source is None:
             raise FileNotFoundError(f"the input of job {job_id} is gone from {self._folder('uploads', job_id)}")

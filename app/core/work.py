@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 OUTPUT = "results"  # the folder in a work folder whose files become the job's result
 SUMMARY_LIMIT = 100  # keys of a step's summary that are kept
 PROGRESS_EVERY = 0.5  # seconds between two notes of progress in the ledger
+PUBLISH_AGAIN = 1.0  # seconds between two tries to note a result
 
 
 class KeepLease:
@@ -103,7 +104,8 @@ class Workshop:
             with KeepLease(self.jobs, job, self.lease) as lease:
                 summary = self._run(job, lease)
                 size = self.storage.pack_result(job.id, job.attempt, self._folder(job) / OUTPUT)
-            if not self.jobs.publish(job, size=size, summary=summary):
+                published = self._publish(job, lease, size, summary)
+            if not published:
                 raise StepStopped
             log.info("job %s: done in attempt %d", job.id, job.attempt)
         except StepStopped:
@@ -113,9 +115,21 @@ class Workshop:
             self._fail(job, error.code, str(error))
         except Exception as error:
             log.exception("job %s: attempt %d", job.id, job.attempt)
-            self._fail(job, "PIPELINE_ERROR", f"The site itself failed while it worked on this job: {error}")
+            told = f"The site itself failed while it worked on this job ({type(error).__name__}); its log says more."
+            self._fail(job, "PIPELINE_ERROR", told)
         finally:
             self.storage.drop_work(job.id, job.attempt)
+
+    def _publish(self, job: Job, lease: KeepLease, size: int, summary: dict[str, Any]) -> bool:
+        """Publish; a ledger that is full or locked for a while costs no finished job."""
+        while True:
+            try:
+                return self.jobs.publish(job, size=size, summary=summary)
+            except SQLAlchemyError:
+                if lease.lost():
+                    raise
+                log.warning("job %s: the result could not be noted; trying again", job.id, exc_info=True)
+                time.sleep(PUBLISH_AGAIN)
 
     def _fail(self, job: Job, code: str, message: str) -> None:
         self.jobs.fail(job, code=code, message=message)
@@ -130,6 +144,8 @@ class Workshop:
         pipeline = self.pipelines.get(job.pipeline)
         if pipeline is None:
             raise StepError("CONFIG_ERROR", f"This site has no pipeline {job.pipeline!r}.")
+        if lease.lost():
+            raise StepStopped
         work = self.storage.begin_work(job.id, job.attempt)
         (work / OUTPUT).mkdir()
         source = self.storage.input(job.id)

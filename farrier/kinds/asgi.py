@@ -47,6 +47,7 @@ def _resolve(name: str, service: Asgi, around: Surroundings) -> Resolved:
     socket = socket_path(around.sockets, name)
     context = python_context(name, service, around) | {
         "socket": socket,
+        "runtime": around.runtime,
         "processes": service.processes,
         "live": service.health.live,
         "request_timeout": service.request_timeout,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from farrier import paths
 from farrier.plan.model import Credential, Gate, Unit
 from farrier.values import Duration, EnvironmentName, Name, PythonTarget, Size
 
@@ -22,16 +23,18 @@ class Limits(Strict):
     """What the service's processes may use together."""
 
     memory: Size | None = Field(
-        None, description="Memory above which the kernel ends a process of the service: `512M`."
+        None, gt=0, description="Memory above which the kernel ends a process of the service: `512M`."
     )
-    cpu: float | None = Field(None, gt=0, description="CPU cores: `2`, `0.5`.")
+    cpu: float | None = Field(None, ge=0.01, description="CPU cores: `2`, `0.5`.")
 
 
 class Service(Strict):
     """Keys that every kind of service knows."""
 
-    after: dict[Name, Literal["started", "healthy", "completed"]] = Field(
-        {}, description="Services that start first, and what is waited for. None of them takes this one down with it."
+    after: dict[Name, Literal["started", "healthy"]] = Field(
+        {},
+        description="Services that start first. A unit of these kinds has started when it answers, so both words mean "
+        "that. None of them takes this one down with it.",
     )
     limits: Limits = Field(Limits(memory=None, cpu=None), description="Upper bounds, enforced by systemd.")
     environment: dict[EnvironmentName, str] = Field(
@@ -103,9 +106,9 @@ def common(name: str, service: Service, around: Surroundings) -> dict[str, Any]:
     limits = service.limits
     return {
         "stack": around.stack,
+        "slice": paths.slice_of(around.stack),
         "service": name,
         "state": around.state,
-        "sockets": around.sockets,
         "after": [around.anchors[other] for other in service.after],
         "memory": limits.memory,
         "cpu_percent": None if limits.cpu is None else round(limits.cpu * 100),
@@ -118,7 +121,6 @@ def python_context(name: str, service: PythonService, around: Surroundings) -> d
     return common(name, service, around) | {
         "prefix": around.prefixes[service.env],
         "code": around.code[service.source],
-        "runtime": around.runtime,
         "app": service.app,
         "stop_timeout": service.stop_timeout,
         "environment": own | dict(around.environment) | service.environment,

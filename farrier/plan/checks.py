@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 from farrier.kinds.asgi import Asgi
 from farrier.kinds.base import PythonService
 from farrier.load import Loaded
 from farrier.problems import Problem, nearest
 
-# Names of folders under /opt/farrier that are not a stack's.
-RESERVED = frozenset({"cache", "envs", "host", "tools"})
+# Folders under /opt/farrier that are not a stack's, and users of packages that come before a stack's own.
+RESERVED = frozenset({"cache", "envs", "host", "tools", "caddy", "redis", "root", "nobody"})
 
 
 def check_stack(loaded: Loaded, models: Sequence[str]) -> Iterator[Problem]:
@@ -95,6 +96,14 @@ def _models(loaded: Loaded, models: Sequence[str]) -> Iterator[Problem]:
 
 
 def _verify(loaded: Loaded) -> Iterator[Problem]:
+    names: dict[str, str] = {}
+    for index, step in enumerate(loaded.stack.verify):
+        if step.file is None:
+            continue
+        other = names.setdefault(Path(step.file).name, step.file)
+        if other != step.file:
+            message = f"{step.file} and {other} would have the same name in a release; rename one"
+            yield loaded.document.problem(("verify", index, "file"), message)
     services = loaded.stack.services.values()
     if loaded.stack.verify and not any(isinstance(service, Asgi) and service.routes for service in services):
         message = "these steps go through the front door, and no service has `routes`; give one a route"

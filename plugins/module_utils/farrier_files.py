@@ -16,9 +16,13 @@ def read(path: str) -> bytes | None:
 
 
 def write(path: str, content: bytes, mode: int = 0o644) -> None:
-    """Replace `path` as a whole, root-owned with `mode`; its folder is made where it is missing."""
+    """Replace `path` as a whole, root-owned with `mode`; its folder is made, readable for all, where it is missing."""
     folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
+    before = os.umask(0o022)  # a hardened host's would keep the stacks' users out
+    try:
+        os.makedirs(folder, exist_ok=True)
+    finally:
+        os.umask(before)
     descriptor, name = tempfile.mkstemp(dir=folder, prefix=".farrier-")
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -86,6 +87,7 @@ class ToolsError(Exception):
 def main() -> None:
     """Ansible's entry."""
     module = AnsibleModule(OPTIONS, supports_check_mode=True)
+    os.umask(0o022)  # a hardened host's would keep the stacks' users out
     params = module.params
     tools = Path(params["tools"]) / tools_digest(params["tools_requirements"], params["tools_sources"])
     if module.check_mode:

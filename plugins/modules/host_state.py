@@ -61,7 +61,8 @@ def main() -> None:
         "units": units(),
         "envs": ready(f"{_ROOT}/envs/*/.ready"),
         "models": ready(f"{wanted['models_root']}/*/*/.complete"),
-        "releases": releases(),
+        "live": live(),
+        "recovers": os.path.exists("/etc/systemd/system/sysinit.target.wants/farrier-release-recover.service"),
         "caddyfile": first_line("/etc/caddy/Caddyfile"),
     }
     module.exit_json(changed=False, ansible_facts={"farrier_state": state})
@@ -131,12 +132,14 @@ def first_line(path: str) -> str | None:
         return None
 
 
-def releases() -> dict[str, dict[str, object]]:
-    """What is live of each stack, from farrier-release's journal."""
+def live() -> dict[str, str]:
+    """The live release of each stack, from farrier-release's journal."""
     found = {}
     for path in glob.glob(f"{_ROOT}/*/state.json"):
         with open(path, encoding="utf-8") as file:
-            found[os.path.basename(os.path.dirname(path))] = json.load(file)
+            active = json.load(file)["active"]
+        if active:
+            found[os.path.basename(os.path.dirname(path))] = active
     return found
 
 

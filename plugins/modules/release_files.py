@@ -64,7 +64,7 @@ def main() -> None:
     module = AnsibleModule(options, supports_check_mode=True)
     stagings = [Staging(stack, module.params["version"]) for stack in module.params["stacks"]]
     for staging in stagings:
-        complaint = None if module.check_mode else staging.carry_out()
+        complaint = staging.complaint() if module.check_mode else staging.carry_out()
         if complaint:
             module.fail_json(
                 msg=f"stack {staging.name}: systemd refuses its units, nothing was activated:\n{complaint}"
@@ -127,6 +127,13 @@ class Staging:
             if path.startswith(stem):
                 return os.path.join(tree["path"], path.split("/", stem.count("/") + 1)[-1])
         return path
+
+    def complaint(self) -> str | None:
+        """What systemd says against new units, or None. In check mode the programs that they start may not be there."""
+        if not any(path.startswith(self.folder) for path in self.todo):
+            return None
+        said = check_units({path: content for path, content in self.files.items() if path.startswith("units/")}) or ""
+        return "\n".join(line for line in said.splitlines() if "is not executable" not in line) or None
 
     def carry_out(self) -> str | None:
         """Write what is missing; what systemd says against the units, or None."""

@@ -8,7 +8,7 @@ module: stack_accounts
 short_description: Users, data folders and credentials of stacks
 description:
   - Makes a system user and group for each stack, its data folders, and the credential files that are missing.
-  - Secrets are made on the host and never leave it; an existing one is never changed.
+  - Secrets are made on the host and never leave it; an existing password is never changed.
 author: Farrier
 options:
   stacks:
@@ -97,8 +97,8 @@ class Maker:
         self.folder(folder, "root", 0o700)
         wanted: list[dict[str, str]] = stack["credentials"]
         for credential in sorted(wanted, key=lambda each: each["kind"] != "password"):
-            path = os.path.join(folder, credential["name"])
-            if not os.path.exists(path):
+            if not is_whole(folder, credential):
+                path = os.path.join(folder, credential["name"])
                 self.do(f"secret {path}", partial(make_secret, folder, credential))
 
     def folder(self, path: str, owner: str, mode: int) -> None:
@@ -136,6 +136,14 @@ def make_folder(path: str, owner: str, mode: int) -> None:
     os.makedirs(path, exist_ok=True)
     os.chown(path, pwd.getpwnam(owner).pw_uid, grp.getgrnam(owner).gr_gid)
     os.chmod(path, mode)  # after chown, which takes the set-group-ID bit away
+
+
+def is_whole(folder: str, credential: dict[str, str]) -> bool:
+    """Whether the secret is there; an ACL only when it fits its password, or nobody could log in."""
+    found = read(os.path.join(folder, credential["name"]))
+    if credential["kind"] == "password":
+        return found is not None
+    return read(os.path.join(folder, credential["of"])) is not None and found == secret(folder, credential)
 
 
 def make_secret(folder: str, credential: dict[str, str]) -> None:

@@ -87,15 +87,15 @@ class StackRun:
         if not self.tool("verify", self.stack):
             if self.activates:
                 reason, self.error = self.error, ""
-                self.tool("back", self.stack, "--reason", reason)
+                self.tool("back", self.stack, "--reason", "-", data=reason)
                 self.error = f"{reason}\n{self.error or self.said[-1]}"
             return
         if self.activates:
             self.tool("confirm", self.stack, self.release)
 
-    def tool(self, *arguments: str) -> bool:
+    def tool(self, *arguments: str, data: str | None = None) -> bool:
         """Run farrier-release; whether it succeeded. What it said is kept, and its error."""
-        rc, out, err = self.module.run_command([_TOOL, *arguments])
+        rc, out, err = self.module.run_command([_TOOL, *arguments], data=data)
         self.said += out.splitlines()
         if rc != 0:
             self.error = err.strip() or out.strip()

@@ -99,12 +99,14 @@ class Jobs:
         """End the job as failed with a code and a text for its user."""
         return self._end(job, state=State.FAILED, error_code=code, error_message=message)
 
-    def _end(self, job: Job, **values: Any) -> bool:
+    def _end(self, job: Job, *conditions: ColumnElement[bool], **values: Any) -> bool:
         duration = self._clock.now() - (job.started_at or self._clock.now())
-        return self._change(job, **values, duration=duration, ended_wall=self._clock.wall(), lease_until=None)
+        ended = {"duration": duration, "ended_wall": self._clock.wall(), "lease_until": None}
+        return self._change(job, *conditions, **values, **ended)
 
-    def _change(self, job: Job, **values: Any) -> bool:
-        ours = and_(jobs.c.id == job.id, jobs.c.attempt == job.attempt, jobs.c.state == State.RUNNING)
+    def _change(self, job: Job, *conditions: ColumnElement[bool], **values: Any) -> bool:
+        """Compare-and-set: only while this attempt holds the job, and the conditions hold."""
+        ours = and_(jobs.c.id == job.id, jobs.c.attempt == job.attempt, jobs.c.state == State.RUNNING, *conditions)
         with self._database.write() as connection:
             return connection.execute(update(jobs).where(ours).values(**values)).rowcount == 1
 
@@ -124,14 +126,13 @@ class Jobs:
 
     def take_back(self, job: Job) -> bool:
         """Queue a dead attempt's job again, or end it as failed when it was tried often enough."""
-        if job.attempt >= self._max_attempts:
-            return self.fail(job, code="PIPELINE_ERROR", message=GIVEN_UP.format(attempts=job.attempt))
         # The lease is compared too: an owner who renewed since we looked keeps its job.
-        ours = and_(jobs.c.id == job.id, jobs.c.attempt == job.attempt, jobs.c.state == State.RUNNING)
-        same = and_(ours, jobs.c.lease_until == job.lease_until)
+        unrenewed = jobs.c.lease_until == job.lease_until
+        if job.attempt >= self._max_attempts:
+            message = GIVEN_UP.format(attempts=job.attempt)
+            return self._end(job, unrenewed, state=State.FAILED, error_code="PIPELINE_ERROR", error_message=message)
         values = {"state": State.QUEUED, "owner": None, "lease_until": None, "sent": False, "progress": 0.0, "step": 0}
-        with self._database.write() as connection:
-            return connection.execute(update(jobs).where(same).values(**values)).rowcount == 1
+        return self._change(job, unrenewed, **values)
 
     def unsent(self, overdue: float) -> list[Job]:
         """Jobs to be sent: the unsent ones, and each queue's head once it was unclaimed for `overdue` seconds.

@@ -17,7 +17,7 @@ from farrier_host.release.transaction import Transaction
 from farrier_host.release.verify import Verifier, VerifyFailed
 
 _CONFIRM_WITHIN = 600  # seconds; a verify run of a real job takes minutes
-_EPILOG = """exit codes: 0 done · 1 failed, and the release before it serves · 2 refused, nothing was changed
+_EPILOG = """exit codes: 0 done · 1 failed, and the message says what serves · 2 refused, nothing was changed
 
 An activation runs as the unit farrier-activate-STACK, so it outlives the terminal; `journalctl -u` shows its steps."""
 
@@ -53,11 +53,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(options: argparse.Namespace, layout: Layout) -> int:
-    now = state.load(layout, options.stack)
-    releases = sorted(path.name for path in (layout.home(options.stack) / "releases").glob("[0-9]*"))
-    if not releases:
-        raise Refused(f"there is no stack '{options.stack}' here; stacks: {', '.join(layout.stacks()) or 'none'}")
-    for release in releases:
+    now = _known(layout, options.stack)
+    for release in sorted(path.name for path in (layout.home(options.stack) / "releases").glob("[0-9]*")):
         mark = now.phase if release == now.active else "previous" if release == now.previous else ""
         print(f"{release}  {mark}".rstrip())
     return 0
@@ -65,12 +62,13 @@ def _list(options: argparse.Namespace, layout: Layout) -> int:
 
 def _status(options: argparse.Namespace, layout: Layout) -> int:
     stacks = [options.stack] if options.stack else layout.stacks()
-    states = {stack: state.load(layout, stack) for stack in stacks}
+    states = {stack: _known(layout, stack) for stack in stacks}
     if options.json:
         print(json.dumps({stack: asdict(now) for stack, now in states.items()}, indent=2))
         return 0
     for stack, now in states.items():
-        print(f"{stack}: {now.active or 'nothing'} is live, {now.phase} since {now.since or 'ever'}")
+        since = f"{now.phase} since {now.since}" if now.since else "nothing was ever activated"
+        print(f"{stack}: {now.active or 'nothing'} is live, {since}")
         print("".join(f"  {line}\n" for line in now.message.splitlines()), end="")
         for unit in files.of_release(layout, stack, now.active).instances():
             answer = subprocess.run(["systemctl", "is-active", unit], check=False, capture_output=True, text=True)
@@ -78,9 +76,17 @@ def _status(options: argparse.Namespace, layout: Layout) -> int:
     return 0
 
 
+def _known(layout: Layout, stack: str) -> state.State:
+    """The state of a stack that is here; Refused for another one."""
+    if stack not in layout.stacks():
+        raise Refused(f"there is no stack '{stack}' here; stacks: {', '.join(layout.stacks()) or 'none'}")
+    return state.load(layout, stack)
+
+
 def _activate(options: argparse.Namespace, layout: Layout) -> int:
     """Start the activation under systemd and wait; when this process dies, the activation goes on."""
     files.read_plan(layout, options.stack, options.release)
+    before = state.load(layout, options.stack)
     inner = ["/usr/local/sbin/farrier-release", "run-activation", options.stack, options.release]
     unit = ["systemd-run", "--quiet", "--collect", "--wait", f"--unit=farrier-activate-{options.stack}"]
     done = subprocess.run(
@@ -98,7 +104,8 @@ def _activate(options: argparse.Namespace, layout: Layout) -> int:
         raise Refused(
             f"another activation of {options.stack} runs; see `journalctl -fu farrier-activate-{options.stack}`"
         )
-    print(f"{now.message or done.stderr.strip()}\nRelease {now.active or '(none)'} serves.", file=sys.stderr)
+    told = now.message if now != before else done.stderr.strip()
+    print(f"{told}\nRelease {now.active or '(none)'} serves.", file=sys.stderr)
     return done.returncode
 
 
@@ -120,13 +127,15 @@ def _expire(options: argparse.Namespace, layout: Layout) -> int:
 
 
 def _back(options: argparse.Namespace, layout: Layout) -> int:
-    now = Transaction(layout, options.stack, print).back(options.reason)
+    _known(layout, options.stack)
+    reason = sys.stdin.read().strip() if options.reason == "-" else options.reason
+    now = Transaction(layout, options.stack, print).back(reason)
     print(f"{options.stack}: release {now.active or '(none)'} serves")
     return 0
 
 
 def _verify(options: argparse.Namespace, layout: Layout) -> int:
-    release = state.load(layout, options.stack).active
+    release = _known(layout, options.stack).active
     if release is None:
         raise Refused(f"{options.stack}: nothing is live")
     steps = Verifier(layout, options.stack, release, print).run()
@@ -136,11 +145,17 @@ def _verify(options: argparse.Namespace, layout: Layout) -> int:
 
 def _recover(options: argparse.Namespace, layout: Layout) -> int:
     del options
+    broken = 0
     for stack in layout.stacks():
-        restored = Transaction(layout, stack, print).recover()
+        try:
+            restored = Transaction(layout, stack, print).recover()
+        except (Refused, Failed, OSError, ValueError) as error:  # one stack must not keep the others from being mended
+            print(f"{stack}: could not be taken back: {error}", file=sys.stderr)
+            broken = 1
+            continue
         if restored:
             print(f"{stack}: {restored.message}")
-    return 0
+    return broken
 
 
 _STACK = ("stack", {"help": "the stack, for example demo"})
@@ -163,7 +178,7 @@ _COMMANDS = (
         "back",
         _back,
         "End the trial: the release before it comes back.",
-        (_STACK, ("--reason", {"default": "by hand", "help": "why, for the record"})),
+        (_STACK, ("--reason", {"default": "by hand", "help": "why, for the record; - reads it from standard input"})),
     ),
     ("verify", _verify, "Run the stack's verify steps through the front door.", (_STACK,)),
     ("expire", _expire, "Used by the timer of an activation: go back unless confirmed.", (_STACK, _RELEASE)),

@@ -17,10 +17,6 @@ class Actions:
     restart: tuple[str, ...] = ()
     start: tuple[str, ...] = ()  # everything else; running units are not touched
 
-    def touches_units(self) -> bool:
-        """Whether anything stops or starts anew."""
-        return bool(self.disable or self.stop or self.enable or self.restart)
-
 
 def decide(old: FileSet, new: FileSet) -> Actions:
     """Compare by content: a unit restarts exactly when its text changed, and its text names code and env by hash."""

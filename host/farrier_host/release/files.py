@@ -70,7 +70,8 @@ def of_release(layout: Layout, stack: str, release: str | None) -> FileSet:
 
 def live(layout: Layout, stack: str, starts: dict[str, tuple[str, ...]]) -> FileSet:
     """The files of `stack` that are live now. `starts` tells what they start (of the release that put them there)."""
-    units = {path.name: text for path in layout.units.glob(f"{stack}*") if (text := _owned(path, stack)) is not None}
+    # By the notice in it, not by its name: a slice's name differs from the stack's where that has a hyphen.
+    units = {path.name: text for path in layout.units.glob("*.*") if (text := _owned(path, stack)) is not None}
     sites = {
         str(path.relative_to(layout.sites)): path.read_text(encoding="utf-8")
         for path in layout.sites.glob(f"*.d/{stack}.caddy")
@@ -81,7 +82,7 @@ def live(layout: Layout, stack: str, starts: dict[str, tuple[str, ...]]) -> File
 def _owned(path: Path, stack: str) -> str | None:
     if not path.is_file() or path.is_symlink():
         return None
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8", errors="replace")
     return text if owner(text) == stack else None
 
 

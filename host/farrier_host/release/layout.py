@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NOTICE = re.compile(r"^# Farrier: stack ([a-z0-9-]+)\.")
-_NOT_STACKS = {"envs", "tools", "host"}
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,7 @@ class Layout:
 
     def stacks(self) -> list[str]:
         """The stacks that have a release on this host."""
-        folders = sorted((self.root / "opt/farrier").glob("*/releases"))
-        return [folder.parent.name for folder in folders if folder.parent.name not in _NOT_STACKS]
+        return [folder.parent.name for folder in sorted((self.root / "opt/farrier").glob("*/releases"))]
 
 
 def owner(text: str) -> str | None:

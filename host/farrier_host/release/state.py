@@ -41,5 +41,6 @@ def load(layout: Layout, stack: str) -> State:
 def save(layout: Layout, stack: str, state: State) -> State:
     """Write the state down, with the time, before what it says is done."""
     stamped = replace(state, since=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC"))
-    write_atomically(layout.state(stack), json.dumps(asdict(stamped), indent=2) + "\n")
+    # For root alone: the message may quote the journal.
+    write_atomically(layout.state(stack), json.dumps(asdict(stamped), indent=2) + "\n", mode=0o600)
     return stamped

@@ -1,4 +1,4 @@
-"""The few things asked of systemd and Caddy, each with a time limit."""
+"""The few things asked of systemd and Caddy. Jobs of units end by the units' own time limits, the rest by ours."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-_START_LIMIT = 180  # seconds for a start or stop job, above every TimeoutStartSec of ours
 _CADDY_LIMIT = 20  # seconds: a reload that cannot finish would leave Caddy "reloading" for ever
 _CADDYFILE = Path("/etc/caddy/Caddyfile")
 
@@ -29,7 +28,7 @@ def stop(units: Sequence[str]) -> None:
     # A unit that is just being restarted after a crash cancels the first stop.
     for attempt in (units, running(units)):
         if attempt:
-            subprocess.run(["systemctl", "stop", *attempt], check=False, capture_output=True, timeout=_START_LIMIT)
+            subprocess.run(["systemctl", "stop", *attempt], check=False, capture_output=True)
     left = running(units)
     if left:
         raise Failed(left[0], f"{', '.join(left)} would not stop")
@@ -87,7 +86,7 @@ def reload_caddy() -> None:
     run(["systemctl", "reload", "caddy.service"], "caddy.service", _CADDY_LIMIT)
 
 
-def run(command: Sequence[str], unit: str, limit: int = _START_LIMIT) -> None:
+def run(command: Sequence[str], unit: str, limit: int | None = None) -> None:
     """Run a command. Raises Failed, with the last lines that it printed, when it fails or takes over `limit` s."""
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=limit)

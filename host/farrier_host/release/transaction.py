@@ -22,7 +22,7 @@ Say = Callable[[str], None]
 Step = Callable[[], None]
 _GATE_REQUEST = 5.0  # seconds for one request of a gate
 _GATE_PAUSE = 0.2
-_LONGEST_ACTIVATION = 900  # seconds after which one that has not come to its end is taken for dead
+_LONGEST_ACTIVATION = 3600  # seconds after which one that has not come to its end is taken for dead
 
 
 class Transaction:
@@ -42,10 +42,11 @@ class Transaction:
             before = self._settled()
             if before.active == release:
                 return before
+            old = self._live_now(before.active)
             self._save(State(ACTIVATING, release, before.active))
             try:
                 self._go_back_later(release, confirm_within + _LONGEST_ACTIVATION)
-                for step in self._steps(self._live_now(before.active), new, release):
+                for step in self._steps(old, new, release):
                     step()
             except (Failed, OSError) as error:
                 self._restore(before.active, _reason(error))
@@ -61,7 +62,7 @@ class Transaction:
             if now.active != release:
                 raise Refused(f"{self.stack}: release {release} is not live, {now.active} is. {now.message}".rstrip())
             after = now if now.is_settled else self._save(State(CONFIRMED, release, now.previous))
-            self._forget_timer()
+            self._forget_timer(release)
             return after
 
     def back(self, reason: str, only: str | None = None) -> State:
@@ -72,21 +73,24 @@ class Transaction:
                 raise Refused(
                     f"{self.stack}: nothing to take back, release {now.active} is confirmed since {now.since}"
                 )
-            after = self._restore(now.previous, reason)
-            self._forget_timer()
-            return after
+            return self._restore(now.previous, reason)
 
     def recover(self) -> State | None:
         """At early boot, after a crash in the middle: the old files, before anything starts. None: nothing was open."""
         now = state.load(self.layout, self.stack)
         if now.is_settled:
             return None
-        old, new = files.of_release(self.layout, self.stack, now.previous), self._live_now(now.active)
-        files.replace_units(self.layout, new, old)
-        files.replace_sites(self.layout, new, old)
+        old, failed = files.of_release(self.layout, self.stack, now.previous), self._live_now(now.active, now.previous)
+        # What starts at boot is set anew as a whole: the crash may have come between a unit and its link.
+        whole = decide(FileSet(), old)
+        systemd.disable(decide(failed, old).disable)
+        files.replace_units(self.layout, failed, old)
+        files.replace_sites(self.layout, failed, old)
         systemd.daemon_reload()
+        systemd.enable(whole.enable)
         if old.units:
             systemd.start_later(f"{self.stack}.target")
+        self._point_current(now.previous)
         message = f"release {now.active} was taken back at boot: nobody had confirmed it before the host went down"
         return self._save(State(CONFIRMED, now.previous, None, message=message))
 
@@ -111,7 +115,9 @@ class Transaction:
             yield from (
                 partial(self._gate, gate) for gate in files.read_plan(self.layout, self.stack, release)["gates"]
             )
-        yield partial(self._sites, old, new)
+        if old.sites != new.sites:
+            yield partial(files.replace_sites, self.layout, old, new)
+            yield self._reload_caddy
 
     def _restart(self, unit: str) -> None:
         self.say(f"restart {unit}")
@@ -129,17 +135,9 @@ class Transaction:
             time.sleep(_GATE_PAUSE)
             status, body = status_of(gate["socket"], gate["path"], _GATE_REQUEST)
 
-    def _sites(self, old: FileSet, new: FileSet) -> None:
-        """Caddy loads the fragments; when it refuses them the old ones are put back at once."""
-        if old.sites == new.sites:
-            return
+    def _reload_caddy(self) -> None:
         self.say("reload Caddy")
-        files.replace_sites(self.layout, old, new)
-        try:
-            systemd.reload_caddy()
-        except Failed:
-            files.replace_sites(self.layout, new, old)
-            raise
+        systemd.reload_caddy()
 
     def _restore(self, previous: str | None, reason: str) -> State:
         """Put `previous` back. A step that fails is told, and must not keep the others from being done."""
@@ -152,7 +150,10 @@ class Transaction:
             except (Failed, OSError) as error:
                 reason += f"\nGoing back met a fault of its own: {_reason(error)}"
         self._point_current(previous)
-        return self._save(State(CONFIRMED, previous, None, message=f"release {failed.active} was taken back: {reason}"))
+        after = State(CONFIRMED, previous, None, message=f"release {failed.active} was taken back: {reason}")
+        self._save(after)
+        self._forget_timer(failed.active)
+        return after
 
     def _live_now(self, *releases: str | None) -> FileSet:
         """What is live, whichever of the releases put it there."""
@@ -176,16 +177,18 @@ class Transaction:
 
     def _go_back_later(self, release: str, seconds: int) -> None:
         """Set the timer anew: the last one set counts."""
-        self._forget_timer()
-        timer = ["systemd-run", "--quiet", "--collect", f"--unit={self._timer()}", f"--on-active={seconds}"]
+        self._forget_timer(release)
+        name = self._timer(release)
+        timer = ["systemd-run", "--quiet", "--collect", f"--unit={name}", f"--on-active={seconds}"]
         expire = ["/usr/local/sbin/farrier-release", "expire", self.stack, release]
-        systemd.run([*timer, "--timer-property=AccuracySec=1s", *expire], self._timer())
+        systemd.run([*timer, "--timer-property=AccuracySec=1s", *expire], name)
 
-    def _forget_timer(self) -> None:
-        subprocess.run(["systemctl", "stop", f"{self._timer()}.timer"], check=False, capture_output=True)
+    def _forget_timer(self, release: str | None) -> None:
+        subprocess.run(["systemctl", "stop", f"{self._timer(release)}.timer"], check=False, capture_output=True)
 
-    def _timer(self) -> str:
-        return f"farrier-goback-{self.stack}"
+    def _timer(self, release: str | None) -> str:
+        # With the release in its name: the timer of an earlier one may have run out and wait for its turn.
+        return f"farrier-goback-{self.stack}-{release}"
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

@@ -68,3 +68,12 @@ def test_dropped_job_leaves_nothing(storage: Storage, job: str) -> None:
     storage.log(job).write_text("log")
     storage.drop(job)
     assert [path for path in storage.root.rglob("*") if path.is_file()] == []
+
+
+def test_an_attempt_that_wakes_late_leaves_the_published_result_of_the_next(
+    storage: Storage, job: str, tmp_path: Path
+) -> None:
+    (tmp_path / "produced").mkdir()
+    storage.pack_result(job, 2, tmp_path / "produced")
+    storage.begin_work(job, 1)
+    assert storage.result(job, 2).is_file()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from app.core.pipelines import read_pipelines
 from farrier.plan.model import Plan, StackPlan, Unit
 
 
@@ -118,3 +119,26 @@ def test_an_env_that_two_stacks_share_is_there_once(repository: Any, small: str)
     repository.stack("one", small)
     repository.stack("two", small.replace("path: /}", "path: /two}"))
     assert len(repository.plan("one", "two").envs) == 1
+
+
+def test_the_application_reads_the_pipelines_file_that_the_plan_writes(
+    repository: Any, jobs: str, tmp_path: Path
+) -> None:
+    options = """{
+      whole: {type: integer, default: 1, minimum: 0, maximum: 2, title: Whole}, part: {type: number, default: 0.5,
+      minimum: 0, maximum: 1}, flag: {type: boolean, default: true},
+      one: {type: choice, default: a, choices: [a, b]}}"""
+    text = jobs.replace("{name: first, timeout: 5m}]", f"{{name: make_mask, timeout: 5m}}], options: {options}")
+    repository.stack("knee", text)
+    (content,) = stack_of(repository.plan("knee")).config.values()
+    path = tmp_path / "pipelines.json"
+    path.write_text(content)
+    pipeline = read_pipelines(path)["one"]
+    assert [step.name for step in pipeline.steps] == ["make_mask"]
+    assert pipeline.parse_options({}) == {"whole": 1, "part": 0.5, "flag": True, "one": "a"}
+
+
+def test_a_hyphen_in_a_stacks_name_nests_no_slice(repository: Any, small: str) -> None:
+    repository.stack("visual-anomaly", small)
+    plan = repository.plan("visual-anomaly")
+    assert unit_of(plan, "visual-anomaly-web.service").context["slice"] == "visual_anomaly.slice"

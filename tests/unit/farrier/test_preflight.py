@@ -32,7 +32,7 @@ def state(**changes: Any) -> HostState:
         "units": {},
         "envs": [],
         "models": [],
-        "releases": {},
+        "live": {},
         "caddyfile": None,
     }
     return HostState.model_validate(facts | changes)
@@ -74,6 +74,7 @@ def test_what_is_installed_needs_no_room_again(plan: Plan) -> None:
         for folder in ("/opt/farrier", "/var/lib/farrier", "/srv/models")
     }
     assert findings(plan, state(disks=disks, envs=[plan.envs[0].prefix]), LIMITS) == []
+    assert findings(plan, state(disks=disks, live={"knee": "1"}), LIMITS) == []
 
 
 def test_names_of_others_are_not_taken(plan: Plan) -> None:

@@ -74,7 +74,7 @@ def test_two_stacks_cannot_have_the_same_unit(repository: Any, small: str) -> No
     assert "the unit 'a-b-c' is already one of stack 'a'" in problem
 
 
-@pytest.mark.parametrize("name", ["envs", "host", "tools", "cache"])
+@pytest.mark.parametrize("name", ["envs", "host", "tools", "cache", "caddy", "root"])
 def test_a_stack_cannot_take_the_name_of_a_folder_of_ours(repository: Any, small: str, name: str) -> None:
     repository.stack(name, small)
     assert f"a stack cannot be called '{name}'" in repository.problems(name)[0]
@@ -107,3 +107,38 @@ def test_verify_needs_a_way_in(repository: Any, small: str) -> None:
     repository.stack("knee", small.replace("    routes: [{path: /}]\n", "verify: [{get: /}]\n"))
     (problem,) = repository.problems("knee")
     assert problem.startswith("stacks/knee/stack.yml:9: verify: these steps go through the front door")
+
+
+PIPELINE = "pipelines:\n  p: {title: P, env: web, source: app, steps: [{name: first}], options: {o: OPTION}}\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("{type: integer, default: 1}", "write a minimum and a maximum"),
+        ("{type: choice, default: a}", "write the choices"),
+        ("{type: number, default: 1, minimum: 0}", "write a minimum and a maximum"),
+    ],
+)
+def test_an_option_without_its_bounds_is_told(repository: Any, small: str, option: str, told: str) -> None:
+    repository.stack("knee", small + PIPELINE.replace("OPTION", option))
+    assert repository.problems("knee") == [f"stacks/knee/stack.yml:11: pipelines.p.options.o: {told}"]
+
+
+def test_problems_of_variables_models_and_stacks_come_together(repository: Any, small: str) -> None:
+    repository.stack("knee", small.replace("env: web", "env: wob"))
+    (repository.root / "stacks" / "models.yml").write_text("modells: []\n")
+    told = repository.problems("knee", farrier_hostnam="x")
+    assert len(told) == 2  # what needs the whole plan, such as the env, is told when these are mended
+    repository.stack("knee", small.replace("    env: web\n", ""))
+    assert len(repository.problems("knee", farrier_hostnam="x")) == 3
+
+
+def test_files_of_one_name_cannot_both_be_in_a_release(repository: Any, small: str) -> None:
+    verify = "verify:\n  - {post: /, file: a/x.bin}\n  - {post: /, file: b/x.bin}\n"
+    folder = repository.stack("knee", small + verify)
+    for part in ("a", "b"):
+        (folder / part).mkdir()
+        (folder / part / "x.bin").touch()
+    (problem,) = repository.problems("knee")
+    assert "b/x.bin and a/x.bin would have the same name" in problem

@@ -7,7 +7,18 @@ from email.policy import default
 
 import pytest
 
-from farrier_host.release.verify import VerifyFailed, fill_in, impossible, matches, multipart
+from farrier_host.release.verify import (
+    RIGHT,
+    WAITING,
+    WRONG,
+    Answer,
+    VerifyFailed,
+    fill_in,
+    impossible,
+    judge,
+    matches,
+    multipart,
+)
 
 
 def test_a_form_holds_the_file_unchanged() -> None:
@@ -45,3 +56,21 @@ def test_waiting_ends_when_it_matches_or_cannot(
 ) -> None:
     assert matches(expected, body) is matched
     assert impossible(expected, body) is hopeless
+
+
+@pytest.mark.parametrize(
+    ("until", "answer", "verdict"),
+    [
+        ({}, Answer(200, ""), RIGHT),
+        ({}, Answer(502, ""), WRONG),
+        ({}, Answer(0, "refused"), WRONG),
+        ({"status": "complete"}, Answer(200, {"status": "complete"}), RIGHT),
+        ({"status": "complete"}, Answer(200, {"status": "queued"}), WAITING),
+        ({"status": "complete"}, Answer(200, {"status": "error"}), WRONG),
+        ({"status": "complete"}, Answer(502, ""), WAITING),
+        ({"status": "complete"}, Answer(0, "refused"), WAITING),
+        ({"status": "complete"}, Answer(404, ""), WRONG),
+    ],
+)
+def test_a_passing_fault_fails_no_step_that_waits(until: dict[str, str], answer: Answer, verdict: str) -> None:
+    assert judge({"status": 200, "until": until}, answer) == verdict
