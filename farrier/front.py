@@ -29,6 +29,15 @@ def _caddyfile(front: Front) -> str:
 	https_port {front.https_port}
 	# Uploads in flight may end after a reload.
 	grace_period 60s
+	# Faults are logged with the request's headers: not with the one that is a secret.
+	log {{
+		format filter {{
+			wrap json
+			fields {{
+				request>headers>X-Farrier-Verify delete
+			}}
+		}}
+	}}
 }}
 
 import {_SITES}/*.caddy

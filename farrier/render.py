@@ -65,13 +65,18 @@ def _environment(templates: Path) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(templates), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
     )
-    environment.filters["unit_word"] = unit_word
+    environment.filters |= {"exec_word": exec_word, "environment_word": environment_word}
     return environment
 
 
-def unit_word(value: str) -> str:
+def exec_word(value: str) -> str:
+    """`value` as one word of an Exec line, where systemd would replace `$NAME`."""
+    return environment_word(value.replace("$", "$$"))
+
+
+def environment_word(value: str) -> str:
     """`value` as one word of a unit file: quoted where needed, with systemd's own characters taken literally."""
     if any(character in value for character in "\n\r\0"):
         raise ValueError(f"a value in a unit file cannot hold a line break: {value!r}")
-    plain = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    plain = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return plain if re.fullmatch(r"[\w@%+=:,./()$-]+", plain) else f'"{plain}"'

@@ -31,6 +31,9 @@ def write(path: str, content: bytes, mode: int = 0o644) -> None:
             os.fsync(file.fileno())
         os.chmod(name, mode)
         os.replace(name, path)
+    except OSError as error:
+        os.unlink(name)
+        raise OSError(error.errno, error.strerror, path) from None
     except BaseException:
         os.unlink(name)
         raise

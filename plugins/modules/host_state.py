@@ -136,8 +136,11 @@ def live() -> dict[str, str]:
     """The live release of each stack, from farrier-release's journal."""
     found = {}
     for path in glob.glob(f"{_ROOT}/*/state.json"):
-        with open(path, encoding="utf-8") as file:
-            active = json.load(file)["active"]
+        try:
+            with open(path, encoding="utf-8") as file:
+                active = json.load(file)["active"]
+        except (ValueError, KeyError):  # damaged: farrier-release knows how to go on
+            continue
         if active:
             found[os.path.basename(os.path.dirname(path))] = active
     return found

@@ -64,7 +64,12 @@ def main() -> None:
     module = AnsibleModule(options, supports_check_mode=True)
     stagings = [Staging(stack, module.params["version"]) for stack in module.params["stacks"]]
     for staging in stagings:
-        complaint = staging.complaint() if module.check_mode else staging.carry_out()
+        try:
+            complaint = staging.complaint() if module.check_mode else staging.carry_out()
+        except OSError as error:
+            module.fail_json(
+                msg=f"stack {staging.name} could not be staged, nothing was activated: {error}; mend that and run again"
+            )
         if complaint:
             module.fail_json(
                 msg=f"stack {staging.name}: systemd refuses its units, nothing was activated:\n{complaint}"
@@ -103,8 +108,11 @@ class Staging:
 
     def active(self) -> str | None:
         """The release that is live."""
-        state = read(os.path.join(self.home, "state.json"))
-        return json.loads(state)["active"] if state else None
+        try:
+            found: str | None = json.loads(read(os.path.join(self.home, "state.json")) or b"{}").get("active")
+        except ValueError:  # damaged: farrier-release knows how to go on
+            return None
+        return found
 
     @property
     def diff(self) -> list[dict[str, str]]:

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 
 from farrier_host.release import files, state
 from farrier_host.release.files import Refused
+from farrier_host.release.health import complaints
 from farrier_host.release.layout import Layout
-from farrier_host.release.systemd import Failed
+from farrier_host.release.systemd import Failed, journal
 from farrier_host.release.transaction import Transaction
 from farrier_host.release.verify import Verifier, VerifyFailed
 
@@ -69,11 +71,22 @@ def _status(options: argparse.Namespace, layout: Layout) -> int:
     for stack, now in states.items():
         since = f"{now.phase} since {now.since}" if now.since else "nothing was ever activated"
         print(f"{stack}: {now.active or 'nothing'} is live, {since}")
-        print("".join(f"  {line}\n" for line in now.message.splitlines()), end="")
+        # The whole story, with journal lines, for whoever asks for this stack; else its first line.
+        told = now.message.splitlines()
+        print("".join(f"  {line}\n" for line in (told if options.stack else told[:1])), end="")
         for unit in files.of_release(layout, stack, now.active).instances():
             answer = subprocess.run(["systemctl", "is-active", unit], check=False, capture_output=True, text=True)
             print(f"  {unit:<40} {answer.stdout.strip()}")
     return 0
+
+
+def _check(options: argparse.Namespace, layout: Layout) -> int:
+    now = _known(layout, options.stack)
+    if now.active is None:
+        raise Refused(f"{options.stack}: nothing is live")
+    found = complaints(layout, options.stack, now.active)
+    print("\n".join(found) or f"{options.stack}: release {now.active} is as it should be")
+    return 1 if found else 0
 
 
 def _known(layout: Layout, stack: str) -> state.State:
@@ -88,7 +101,8 @@ def _activate(options: argparse.Namespace, layout: Layout) -> int:
     files.read_plan(layout, options.stack, options.release)
     before = state.load(layout, options.stack)
     inner = ["/usr/local/sbin/farrier-release", "run-activation", options.stack, options.release]
-    unit = ["systemd-run", "--quiet", "--collect", "--wait", f"--unit=farrier-activate-{options.stack}"]
+    unit_name = f"farrier-activate-{options.stack}"
+    unit = ["systemd-run", "--quiet", "--collect", "--wait", f"--unit={unit_name}"]
     done = subprocess.run(
         [*unit, *inner, "--confirm-within", str(options.confirm_within)], check=False, capture_output=True, text=True
     )
@@ -104,7 +118,9 @@ def _activate(options: argparse.Namespace, layout: Layout) -> int:
         raise Refused(
             f"another activation of {options.stack} runs; see `journalctl -fu farrier-activate-{options.stack}`"
         )
-    told = now.message if now != before else done.stderr.strip()
+    if now.phase == state.ACTIVATING:
+        now = Transaction(layout, options.stack, print).back("its activation died half-way")
+    told = now.message if now != before else journal(unit_name)
     print(f"{told}\nRelease {now.active or '(none)'} serves.", file=sys.stderr)
     return done.returncode
 
@@ -129,17 +145,17 @@ def _expire(options: argparse.Namespace, layout: Layout) -> int:
 def _back(options: argparse.Namespace, layout: Layout) -> int:
     _known(layout, options.stack)
     reason = sys.stdin.read().strip() if options.reason == "-" else options.reason
-    now = Transaction(layout, options.stack, print).back(reason)
+    now = Transaction(layout, options.stack, print).back(reason, only=options.release)
     print(f"{options.stack}: release {now.active or '(none)'} serves")
     return 0
 
 
 def _verify(options: argparse.Namespace, layout: Layout) -> int:
     release = _known(layout, options.stack).active
-    if release is None:
-        raise Refused(f"{options.stack}: nothing is live")
-    steps = Verifier(layout, options.stack, release, print).run()
-    print(f"{options.stack}: {steps} steps, all as they should be")
+    if release is None or options.release not in (None, release):
+        raise Refused(f"{options.stack}: {release or 'nothing'} is live, not {options.release or 'a release'}")
+    steps = Verifier(layout, options.stack, release, partial(print, flush=True)).run()
+    print(f"{options.stack}: {steps} {'step' if steps == 1 else 'steps'}, all as they should be")
     return 0
 
 
@@ -160,6 +176,7 @@ def _recover(options: argparse.Namespace, layout: Layout) -> int:
 
 _STACK = ("stack", {"help": "the stack, for example demo"})
 _RELEASE = ("release", {"help": "the release's id, as `farrier-release list` shows it"})
+_ONLY = ("--release", {"help": "only if this release is live"})
 _WITHIN = (
     "--confirm-within",
     {"type": int, "default": _CONFIRM_WITHIN, "metavar": "SECONDS", "help": "go back after this time (%(default)s s)"},
@@ -178,9 +195,14 @@ _COMMANDS = (
         "back",
         _back,
         "End the trial: the release before it comes back.",
-        (_STACK, ("--reason", {"default": "by hand", "help": "why, for the record; - reads it from standard input"})),
+        (
+            _STACK,
+            _ONLY,
+            ("--reason", {"default": "by hand", "help": "why, for the record; - reads it from standard input"}),
+        ),
     ),
-    ("verify", _verify, "Run the stack's verify steps through the front door.", (_STACK,)),
+    ("verify", _verify, "Run the stack's verify steps through the front door.", (_STACK, _ONLY)),
+    ("check", _check, "Say what of a live release is not as it should be; exit 1 when there is anything.", (_STACK,)),
     ("expire", _expire, "Used by the timer of an activation: go back unless confirmed.", (_STACK, _RELEASE)),
     ("run-activation", _run_activation, "Used by activate, under systemd.", (_STACK, _RELEASE, _WITHIN)),
     ("recover", _recover, "Used at boot: take back what was not confirmed.", ()),

@@ -40,6 +40,9 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
             os.fsync(file.fileno())
         Path(name).chmod(mode)
         Path(name).replace(path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -77,6 +80,19 @@ def live(layout: Layout, stack: str, starts: dict[str, tuple[str, ...]]) -> File
         for path in layout.sites.glob(f"*.d/{stack}.caddy")
     }
     return FileSet(units, sites, {file: started for file, started in starts.items() if file in units})
+
+
+def matching_release(layout: Layout, stack: str) -> str | None:
+    """The newest release whose units are the live ones, by content or at least by name; None when nothing is live."""
+    found = live(layout, stack, {}).units
+    if not found:
+        return None
+    folders = (layout.home(stack) / "releases").glob("[0-9]*/plan.json")
+    releases = sorted((path.parent.name for path in folders), reverse=True)
+    sets = {release: of_release(layout, stack, release).units for release in releases}
+    same = [release for release, units in sets.items() if units == found]
+    alike = [release for release, units in sets.items() if units.keys() == found.keys()]
+    return next(iter([*same, *alike]), None)
 
 
 def _owned(path: Path, stack: str) -> str | None:

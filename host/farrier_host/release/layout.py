@@ -52,8 +52,9 @@ class Layout:
         return self.root / "etc/farrier" / stack / "credentials" / name
 
     def stacks(self) -> list[str]:
-        """The stacks that have a release on this host."""
-        return [folder.parent.name for folder in sorted((self.root / "opt/farrier").glob("*/releases"))]
+        """The stacks that have, or had, a release on this host."""
+        home = self.root / "opt/farrier"
+        return sorted({path.parent.name for kind in ("releases", "state.json") for path in home.glob(f"*/{kind}")})
 
 
 def owner(text: str) -> str | None:

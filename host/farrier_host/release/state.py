@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 
+from farrier_host.release import files
 from farrier_host.release.files import write_atomically
 from farrier_host.release.layout import Layout
 
@@ -31,11 +32,14 @@ class State:
 
 
 def load(layout: Layout, stack: str) -> State:
-    """The stack's state; an empty one when nothing was ever activated."""
+    """The stack's state; an empty one when nothing was ever activated.
+
+    Where the file is gone or damaged, what is live tells which release it is.
+    """
     try:
         return State(**json.loads(layout.state(stack).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return State()
+    except (FileNotFoundError, ValueError, TypeError):
+        return State(active=files.matching_release(layout, stack))
 
 
 def save(layout: Layout, stack: str, state: State) -> State:

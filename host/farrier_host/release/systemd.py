@@ -43,6 +43,21 @@ def running(units: Sequence[str]) -> list[str]:
     return [unit for unit, answer in zip(units, asked, strict=True) if answer.stdout.strip() not in down]
 
 
+def kept_down(units: Sequence[str]) -> set[str]:
+    """Those of `units` that an administrator disabled or masked: ours are all enabled when they come."""
+    asked = [
+        subprocess.run(["systemctl", "is-enabled", unit], check=False, capture_output=True, text=True) for unit in units
+    ]
+    return {unit for unit, answer in zip(units, asked, strict=True) if answer.stdout.strip() in ("disabled", "masked")}
+
+
+def started(unit: str) -> int | None:
+    """When the unit came up, in seconds since 1970; None when it is not up."""
+    command = ["systemctl", "show", "--timestamp=unix", "--property=ActiveEnterTimestamp", "--value", unit]
+    answer = subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip()
+    return int(answer.removeprefix("@")) if answer.startswith("@") else None
+
+
 def disable(units: Sequence[str]) -> None:
     """Start units no more at boot."""
     if units:

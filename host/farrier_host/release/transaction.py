@@ -6,13 +6,14 @@ import fcntl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 from farrier_host.release import files, state, systemd
 from farrier_host.release.decide import decide
 from farrier_host.release.files import FileSet, Refused
+from farrier_host.release.health import outdated
 from farrier_host.release.http import status_of
 from farrier_host.release.layout import Layout
 from farrier_host.release.state import ACTIVATING, CONFIRMED, UNCONFIRMED, State
@@ -41,6 +42,7 @@ class Transaction:
         with self._lock():
             before = self._settled()
             if before.active == release:
+                self._mend(release)
                 return before
             old = self._live_now(before.active)
             self._save(State(ACTIVATING, release, before.active))
@@ -59,6 +61,10 @@ class Transaction:
         """Somebody proved that `release` works: it stays. Raises Refused when it is no longer there to confirm."""
         with self._lock():
             now = state.load(self.layout, self.stack)
+            if now.phase == ACTIVATING:
+                raise Refused(
+                    f"{self.stack}: release {now.active} is not up yet: its activation runs, or died half-way"
+                )
             if now.active != release:
                 raise Refused(f"{self.stack}: release {release} is not live, {now.active} is. {now.message}".rstrip())
             after = now if now.is_settled else self._save(State(CONFIRMED, release, now.previous))
@@ -94,6 +100,18 @@ class Transaction:
         message = f"release {now.active} was taken back at boot: nobody had confirmed it before the host went down"
         return self._save(State(CONFIRMED, now.previous, None, message=message))
 
+    def _mend(self, release: str) -> None:
+        """Bring the live release to what it should be: its files, and every unit up."""
+        try:
+            for step in self._steps(
+                self._live_now(release), files.of_release(self.layout, self.stack, release), release
+            ):
+                step()
+        except (Failed, OSError) as error:
+            unit = error.unit if isinstance(error, Failed) else self.stack
+            raise Failed(unit, f"release {release} is live and could not be mended: {_reason(error)}") from None
+        self._point_current(release)
+
     def _settled(self) -> State:
         """The state, after taking back what an earlier activation left open (its play died, or it crashed)."""
         now = state.load(self.layout, self.stack)
@@ -104,17 +122,18 @@ class Transaction:
     def _steps(self, old: FileSet, new: FileSet, release: str | None) -> Iterator[Step]:
         """What leads from the live files `old` to those of `release`, in order; each step may raise Failed."""
         actions = decide(old, new)
+        plan = files.read_plan(self.layout, self.stack, release) if release else {"units": [], "gates": []}
+        # What an administrator disabled or masked stays down.
+        down = systemd.kept_down([unit for unit in new.instances() if unit not in actions.enable])
+        restart = dict.fromkeys([*actions.restart, *outdated(plan, [*actions.start])])
         yield partial(systemd.stop, [*actions.disable, *actions.stop])
         yield partial(systemd.disable, actions.disable)
         yield partial(files.replace_units, self.layout, old, new)
         yield systemd.daemon_reload
         yield partial(systemd.enable, actions.enable)
-        yield from (partial(self._restart, unit) for unit in actions.restart)
-        yield from (partial(systemd.start, unit) for unit in actions.start)
-        if release is not None:
-            yield from (
-                partial(self._gate, gate) for gate in files.read_plan(self.layout, self.stack, release)["gates"]
-            )
+        yield from (partial(self._restart, unit) for unit in restart if unit not in down)
+        yield from (partial(systemd.start, unit) for unit in actions.start if unit not in down)
+        yield from (partial(self._gate, gate) for gate in plan["gates"] if gate["unit"] not in down)
         if old.sites != new.sites:
             yield partial(files.replace_sites, self.layout, old, new)
             yield self._reload_caddy
@@ -143,7 +162,12 @@ class Transaction:
         """Put `previous` back. A step that fails is told, and must not keep the others from being done."""
         failed = state.load(self.layout, self.stack)
         self.say(f"going back to {previous or 'nothing (there was no release before)'}")
-        old = files.of_release(self.layout, self.stack, previous)
+        try:
+            old = files.of_release(self.layout, self.stack, previous)
+        except Refused as error:
+            return self._save(
+                State(CONFIRMED, failed.active, None, message=f"{reason}\nNothing to go back to: {error}")
+            )
         for step in self._steps(self._live_now(failed.active, previous), old, previous):
             try:
                 step()
@@ -159,7 +183,8 @@ class Transaction:
         """What is live, whichever of the releases put it there."""
         starts: dict[str, tuple[str, ...]] = {}
         for release in releases:
-            starts = files.of_release(self.layout, self.stack, release).starts | starts
+            with suppress(Refused):  # its folder was deleted: what it started is not known
+                starts = files.of_release(self.layout, self.stack, release).starts | starts
         return files.live(self.layout, self.stack, starts)
 
     def _save(self, new: State) -> State:
@@ -203,6 +228,7 @@ def _reason(error: Failed | OSError) -> str:
     """Unit, cause and its last journal lines, for the person who reads the failed play."""
     if isinstance(error, OSError):
         return str(error)
-    lines = systemd.journal(error.unit)
+    # Caddy's journal is its access log in JSON: what it says against a configuration is in the reason already.
+    lines = systemd.journal(error.unit) if error.unit != "caddy.service" else ""
     tail = f"\nLast lines of `journalctl -u {error.unit}`:\n{lines}" if lines else ""
     return f"{error.unit}: {error.reason}{tail}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from farrier.render import fragments, release_files, unit_word
+from farrier.render import environment_word, exec_word, fragments, release_files
 
 TEMPLATES = Path(__file__).parents[3] / "systemd"
 
@@ -49,19 +49,20 @@ def test_no_secret_and_no_time_is_in_a_release(repository: Any, jobs: str) -> No
         ("plain", "plain"),
         ("A=b c", '"A=b c"'),
         ("100%", "100%%"),
-        ("$HOME", "$$HOME"),
+        ("$HOME", "$HOME"),
         ('say "hi"', '"say \\"hi\\""'),
         ("back\\slash", '"back\\\\slash"'),
         ("app.web:create_app()", "app.web:create_app()"),
     ],
 )
 def test_values_reach_the_process_as_written(value: str, word: str) -> None:
-    assert unit_word(value) == word
+    assert environment_word(value) == word
+    assert exec_word(value) == word.replace("$", "$$")
 
 
 def test_a_line_break_cannot_add_a_directive() -> None:
     with pytest.raises(ValueError, match="line break"):
-        unit_word("x\nExecStartPre=/bin/rm")
+        exec_word("x\nExecStartPre=/bin/rm")
 
 
 def test_prefixes_get_their_own_handles(repository: Any, small: str) -> None:
