@@ -60,6 +60,8 @@ def reference(
 
 def inventory_variables(inventory: str, host: str) -> dict[str, Any]:
     """The host's variables as Ansible reads them. Raises InvalidInput for a host that the inventory does not know."""
+    if not (_ROOT / inventory).exists():
+        raise InvalidInput([Problem(inventory, 0, "", "there is no such inventory")])
     tool = Path(sys.executable).parent / "ansible-inventory"
     command = [str(tool), "-i", inventory, "--list"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=_ROOT)

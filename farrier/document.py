@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from farrier.problems import InvalidInput, Problem, nearest
+from farrier.values import HINTS
 
 Location = Sequence[str | int]
 Model = TypeVar("Model", bound=BaseModel)
@@ -60,9 +61,13 @@ def read(path: Path, name: str) -> Document:
         data = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InvalidInput([Problem(name, 0, "", "no such file")]) from None
+    except UnicodeDecodeError as error:
+        raise InvalidInput([Problem(name, 0, "", f"not UTF-8 text: {error.reason} at byte {error.start}")]) from None
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise InvalidInput([Problem(name, line, "", f"not valid YAML: {error.problem}")]) from None
+    except YAMLError as error:
+        raise InvalidInput([Problem(name, 0, "", f"not valid YAML: {' '.join(str(error).split())}")]) from None
     if not isinstance(data, CommentedMap):
         raise InvalidInput([Problem(name, 1, "", "expected a mapping of keys to values")])
     return Document(name, data)
@@ -102,7 +107,7 @@ def _without_tags(data: Any, location: Location) -> list[str | int]:
     node = data
     for part in location:
         inside = isinstance(node, CommentedMap | CommentedSeq) and _has(node, part)
-        if not inside and isinstance(node, CommentedMap) and node.get("kind") == part:
+        if not inside and (part == "[key]" or (isinstance(node, CommentedMap) and node.get("kind") == part)):
             continue
         kept.append(part)
         node = node[part] if inside else None
@@ -113,6 +118,8 @@ def _message(model: type[BaseModel], location: Location, detail: Any) -> str:
     match detail["type"]:
         case "extra_forbidden":
             return f"unknown key '{location[-1]}': {nearest(str(location[-1]), known_keys(model, location[:-1]))}"
+        case "string_pattern_mismatch" if detail["ctx"]["pattern"] in HINTS:
+            return f"{HINTS[detail['ctx']['pattern']]} (got {detail['input']!r})"
         case "missing":
             return f"the key '{location[-1]}' is missing"
         case "union_tag_invalid":
@@ -131,7 +138,7 @@ def _is_scalar(value: Any) -> bool:
 
 def _plain(message: str) -> str:
     text = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return text[:1].lower() + text[1:]
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
 def known_keys(model: type[BaseModel], location: Location) -> list[str]:

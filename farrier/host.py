@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from farrier import paths
 from farrier.kinds.base import Strict
 from farrier.problems import InvalidInput, Problem, nearest
-from farrier.values import StackName
+from farrier.values import Hostname, StackName
 
 PREFIX = "farrier_"
 
@@ -24,8 +24,10 @@ class Host(Strict):
     name: str
     address: str
     stacks: list[StackName] = Field([], description="The stacks that run on this host.")
-    hostname: str = Field("", description="The name (or address) that people open; the host's address when not given.")
-    aliases: list[str] = Field([], description="More names or addresses that the front door answers.")
+    hostname: Hostname | None = Field(
+        None, description="The name (or address) that people open; the host's address when not given."
+    )
+    aliases: list[Hostname] = Field([], description="More names or addresses that the front door answers.")
     locks: str | None = Field(None, description="A folder of conda locks that is looked into before the stack's own.")
     models_root: str = Field(paths.MODELS, description="The host's model store.")
     http_port: int = Field(80, ge=1, le=65535, description="The front door's port for plain HTTP (it redirects).")

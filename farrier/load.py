@@ -115,6 +115,9 @@ class _Reader:
         """The sources whose folders are there."""
         for name, source in self.stack.sources.items():
             folder = (self.folder / source.path).resolve()
+            if not folder.is_relative_to(self.root.resolve()):
+                self._wrong(("sources", name, "path"), f"{source.path} lies outside this repository")
+                continue
             if not folder.is_dir():
                 self._wrong(("sources", name, "path"), f"no such folder: {source.path}")
                 continue

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from farrier.kinds import AnyService
 from farrier.kinds.base import Strict
-from farrier.values import Duration, ModelReference, Name, PositiveDuration, Size, StepName
+from farrier.values import Duration, Line, ModelReference, Name, PositiveDuration, Size, StepName
 
 
 class Source(Strict):
@@ -56,7 +56,7 @@ class Option(Strict):
 class Pipeline(Strict):
     """Steps that run one after the other, each a process in the pipeline's own env."""
 
-    title: str = Field(description="What people call it.")
+    title: Line = Field(description="What people call it.")
     env: Name = Field(description="The env of the steps.")
     source: Name = Field("pipeline", description="The source that holds the package `steps`.")
     steps: list[Step] = Field(min_length=1, description="In this order.")
@@ -101,7 +101,7 @@ class Requires(Strict):
 class Stack(Strict):
     """One application, deployed, released and undone as a whole."""
 
-    description: str = Field(min_length=1, description="One line for people.")
+    description: Line = Field(min_length=1, description="One line for people.")
     sources: dict[Name, Source] = Field({}, description="Where the code comes from.")
     envs: dict[Name, Env] = Field({}, description="The environments that the services and pipelines run in.")
     models: list[ModelReference] = Field([], description="Weights from `stacks/models.yml`: `id@version`.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 _SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -31,21 +31,53 @@ def parse_duration(value: object) -> int:
     return int(match[1]) * _SECONDS[match[2]]
 
 
-Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=int | str), Field(ge=0)]
+Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=int | str), Field(ge=0, le=2**50)]
 PositiveDuration = Annotated[
     int, BeforeValidator(parse_duration, json_schema_input_type=int | str), Field(gt=0, le=30 * 86400)
 ]
-Duration = Annotated[int, BeforeValidator(parse_duration, json_schema_input_type=int | str), Field(ge=0)]
+Duration = Annotated[int, BeforeValidator(parse_duration, json_schema_input_type=int | str), Field(ge=0, le=30 * 86400)]
+
+
+def _not_ours(name: str) -> str:
+    """What Farrier itself gives to a process cannot be given another value by the way."""
+    if name.startswith(("FARRIER_", "PYTHON", "LD_")) or name in ("PATH", "CREDENTIALS_DIRECTORY", "HOME", "USER"):
+        raise ValueError(f"{name} is Farrier's own to set; choose another name")
+    return name
+
 
 # A stack's name becomes a Linux user, and with a service's a unit and a socket path (108 bytes at most).
-StackName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,23}$")]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
-# A module under `steps`, so a Python name.
-StepName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-UrlPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~/-]*$")]
-PythonTarget = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.-]*:[A-Za-z_]\w*(\(\))?$")]
-ModelReference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9._-]*$")]
-EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$")]
+_STACK_NAME = r"^[a-z][a-z0-9-]{0,23}$"
+_NAME = r"^[a-z][a-z0-9-]{0,31}$"
+_STEP = r"^[a-z][a-z0-9_]{0,63}$"  # a module under `steps`, so a Python name
+_PATH = r"^(/|(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?)$"
+_HOST = r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$|^[0-9a-fA-F:]+$"
+_TARGET = r"^[A-Za-z_][\w.-]*:[A-Za-z_]\w*(\(\))?$"
+_MODEL = r"^[a-z0-9][a-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9._-]*$"
+_VARIABLE = r"^[A-Z][A-Z0-9_]*$"
+_LINE = r"^[^\x00-\x1f\x7f]*$"
+
+StackName = Annotated[str, StringConstraints(pattern=_STACK_NAME)]
+Name = Annotated[str, StringConstraints(pattern=_NAME)]
+StepName = Annotated[str, StringConstraints(pattern=_STEP)]
+UrlPath = Annotated[str, StringConstraints(pattern=_PATH)]
+Hostname = Annotated[str, StringConstraints(pattern=_HOST, max_length=253)]
+PythonTarget = Annotated[str, StringConstraints(pattern=_TARGET)]
+ModelReference = Annotated[str, StringConstraints(pattern=_MODEL)]
+EnvironmentName = Annotated[str, StringConstraints(pattern=_VARIABLE), AfterValidator(_not_ours)]
+Line = Annotated[str, StringConstraints(pattern=_LINE)]
+
+# What to write instead, for the patterns that say it badly.
+HINTS = {
+    _STACK_NAME: "write lower-case letters, digits and hyphens, at most 24, a letter first",
+    _NAME: "write lower-case letters, digits and hyphens, at most 32, a letter first",
+    _STEP: "write lower-case letters, digits and underscores, a letter first",
+    _PATH: "write a path like / or /demo/api",
+    _HOST: "write a hostname like demo.example.org, or an address",
+    _TARGET: "write module:name, or module:factory()",
+    _MODEL: "write id@version",
+    _VARIABLE: "write a name like LOG_LEVEL",
+    _LINE: "write one line, without control characters",
+}
 
 
 def human_size(size: int) -> str:

@@ -37,7 +37,7 @@ class NumberOption(_Strict):
         except ValueError:
             value = float("nan")
         if not self.minimum <= value <= self.maximum:
-            raise OptionError(f"{text!r} is not allowed; give a number from {self.minimum:g} to {self.maximum:g}")
+            raise OptionError(f"{text[:40]!r} is not allowed; give a number from {self.minimum:g} to {self.maximum:g}")
         return value
 
 
@@ -51,7 +51,7 @@ class BooleanOption(_Strict):
     def parse(self, text: str) -> Value:
         """The truth that the text says; raises OptionError."""
         if text.lower() not in YES + NO:
-            raise OptionError(f"{text!r} is not allowed; give true or false")
+            raise OptionError(f"{text[:40]!r} is not allowed; give true or false")
         return text.lower() in YES
 
 
@@ -66,7 +66,7 @@ class ChoiceOption(_Strict):
     def parse(self, text: str) -> Value:
         """The chosen word; raises OptionError."""
         if text not in self.choices:
-            raise OptionError(f"{text!r} is not allowed; choose one of: {', '.join(self.choices)}")
+            raise OptionError(f"{text[:40]!r} is not allowed; choose one of: {', '.join(self.choices)}")
         return text
 
 

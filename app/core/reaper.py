@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 EVERY = 1.0  # seconds between two rounds
 HOLD = 5.0  # seconds that an election lasts
 OVERDUE = 15.0  # seconds after which a message that woke nobody is taken for lost
+UPLOAD_AGE = 3600.0  # seconds after which an upload that nothing was added to is taken for dead
 VERIFY_AGE = 3600.0  # seconds that a verify job which nobody deleted is kept
 
 
@@ -52,6 +53,8 @@ class Reaper:
         self._send()
         for job_id in self.jobs.old_verify_jobs(VERIFY_AGE):
             self.jobs.delete(job_id)
+            self.storage.drop(job_id)
+        for job_id in self.storage.abandoned_uploads(UPLOAD_AGE):
             self.storage.drop(job_id)
 
     def _end_dead_leases(self) -> None:

@@ -6,7 +6,9 @@ import os
 import re
 import secrets
 import shutil
+import time
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +55,12 @@ class Storage:
     def begun_upload(self, job_id: str) -> Path:
         """Where an upload lies that is not accepted yet."""
         return self._folder("uploads", job_id) / "part"
+
+    def abandoned_uploads(self, age: float) -> list[str]:
+        """Jobs of which nothing but a begun upload is there, untouched for `age` seconds: its web process died."""
+        begun = self.root.glob("uploads/*/part")
+        latest = time.time() - age
+        return [part.parent.name for part in begun if part.stat().st_mtime < latest]
 
     def accept_upload(self, job_id: str, suffix: str) -> Path:
         """Turn the written upload into the job's input, on disk for good."""
@@ -118,8 +126,10 @@ class Storage:
         return self._folder("results", job_id) / str(attempt) / RESULT
 
     def drop_work(self, job_id: str, attempt: int) -> None:
-        """Delete this attempt's work folder."""
+        """Delete this attempt's work folder, and the job's when no other attempt has one."""
         shutil.rmtree(self._folder("work", job_id) / str(attempt), ignore_errors=True)
+        with suppress(OSError):
+            self._folder("work", job_id).rmdir()
 
     def drop_result(self, job_id: str, attempt: int) -> None:
         """Delete the output of an attempt that lost its job."""

@@ -91,7 +91,7 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
 
 
 def _add_page(app: FastAPI) -> None:
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> FileResponse:
         """The page for people."""
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})

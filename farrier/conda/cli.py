@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def lock(
-    envs: Annotated[list[str] | None, typer.Argument(help="<stack>/<env>, such as demo/app", metavar="ENV...")] = None,
+    envs: Annotated[list[str] | None, typer.Argument(help="<stack>/<env>, such as demo/web", metavar="ENV...")] = None,
     every: Annotated[bool, typer.Option("--all", help="every env of every stack")] = False,
     channel: Annotated[str | None, typer.Option(help="channel URL instead of the spec's channels")] = None,
     mirror: Annotated[list[str] | None, typer.Option(help="where a channel is really fetched from: URL=URL")] = None,

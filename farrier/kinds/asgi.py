@@ -8,7 +8,7 @@ from pydantic import Field
 
 from farrier.kinds.base import Kind, PythonService, Resolved, Strict, Surroundings, python_context
 from farrier.plan.model import Gate, Unit
-from farrier.values import Duration, Name, UrlPath
+from farrier.values import Duration, Hostname, Name, UrlPath
 
 _DEFAULT_MEMORY = 128 * 2**20  # bytes a process, measured for a small FastAPI application
 
@@ -23,7 +23,7 @@ class Health(Strict):
 class Route(Strict):
     """A URL prefix at the front door."""
 
-    host: str | None = Field(None, description="The hostname; the host's own (`farrier_hostname`) when not given.")
+    host: Hostname | None = Field(None, description="The hostname; the host's own (`farrier_hostname`) when not given.")
     path: UrlPath = Field("/", description="The URL prefix that goes to this service.")
     strip: bool = Field(False, description="Take the prefix off before the service sees the request.")
 
@@ -32,7 +32,7 @@ class Asgi(PythonService):
     """An ASGI application, restarted without a refused connection (systemd holds its socket)."""
 
     kind: Literal["asgi"]
-    processes: int = Field(2, ge=1, le=64, description="Worker processes.")
+    processes: int = Field(2, ge=1, le=64, strict=True, description="Worker processes.")
     health: Health = Field(Health(live="/", ready=None), description="Where it says how it is.")
     routes: list[Route] = Field([], description="What the front door sends to it.")
     request_timeout: Duration = Field(30, ge=10, description="How long a worker may block before it is replaced.")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from farrier import paths
 from farrier.plan.model import Credential, Gate, Unit
-from farrier.values import Duration, EnvironmentName, Name, PythonTarget, Size
+from farrier.values import Duration, EnvironmentName, Line, Name, PythonTarget, Size
 
 
 class Strict(BaseModel):
@@ -23,9 +23,9 @@ class Limits(Strict):
     """What the service's processes may use together."""
 
     memory: Size | None = Field(
-        None, gt=0, description="Memory above which the kernel ends a process of the service: `512M`."
+        None, ge=2**20, description="Memory above which the kernel ends a process of the service: `512M`."
     )
-    cpu: float | None = Field(None, ge=0.01, description="CPU cores: `2`, `0.5`.")
+    cpu: float | None = Field(None, ge=0.01, le=4096, description="CPU cores: `2`, `0.5`.")
 
 
 class Service(Strict):
@@ -37,7 +37,7 @@ class Service(Strict):
         "that. None of them takes this one down with it.",
     )
     limits: Limits = Field(Limits(memory=None, cpu=None), description="Upper bounds, enforced by systemd.")
-    environment: dict[EnvironmentName, str] = Field(
+    environment: dict[EnvironmentName, Line] = Field(
         {}, description="Variables for the service's processes. Never a secret: any local user can read them."
     )
 

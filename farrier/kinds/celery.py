@@ -18,7 +18,9 @@ class Celery(PythonService):
 
     kind: Literal["celery"]
     queues: list[Name] = Field(min_length=1, description="The queues that it takes jobs from.")
-    replicas: int = Field(1, ge=1, le=64, description="How many workers; the units are `<stack>-<service>@<i>`.")
+    replicas: int = Field(
+        1, ge=1, le=64, strict=True, description="How many workers; the units are `<stack>-<service>@<i>`."
+    )
 
 
 def _resolve(name: str, service: Celery, around: Surroundings) -> Resolved:

@@ -20,7 +20,7 @@ class Redis(Service):
     """A Redis server for this stack alone."""
 
     kind: Literal["redis"]
-    memory: Size = Field(256 * 2**20, description="What it may hold (`maxmemory`, nothing is evicted).")
+    memory: Size = Field(256 * 2**20, ge=2**20, description="What it may hold (`maxmemory`, nothing is evicted).")
 
 
 def _resolve(name: str, service: Redis, around: Surroundings) -> Resolved:

@@ -22,7 +22,7 @@ its CA:           {ca}
 
   submit a scan:  {submit}
   ask for it:     curl --cacert {ca} https://{address}/status/JOB_ID
-  get its result: curl --cacert {ca} -OJ https://{address}/download/JOB_ID
+  get its result: curl --cacert {ca} -o build/result.zip https://{address}/download/JOB_ID
   look at it:     .venv/bin/testbed ssh {name} systemctl status 'knee*'
                   .venv/bin/testbed ssh {name} journalctl -u "'knee-*'" -e
   deploy again:   .venv/bin/{deploy}
@@ -55,7 +55,7 @@ def _demo(name: str, suite: str) -> int:
         return code
     _fetch_ca(booted)
     print(_TEXT.format(name=name, address=booted.address, ca=_CA, submit=_submit(booted), deploy=shlex.join(deploy)))
-    say(f"demo: done in {time.monotonic() - started:.0f} s")
+    say(f"demo: booted and deployed in {time.monotonic() - started:.0f} s")
     return 0
 
 

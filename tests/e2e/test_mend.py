@@ -8,13 +8,13 @@ import pytest
 
 from tests.e2e.site import Site, deploy
 
+_BREAK_WEB = (
+    "sed -i 's/^ExecStart=.*/ExecStart=\\/bin\\/false/' /etc/systemd/system/hello-web.service; "
+    "systemctl daemon-reload; systemctl restart hello-web || true"
+)
 # What was done on the host -> what the play says that it mended.
 DAMAGE = {
-    "a unit file edited": (
-        "sed -i 's/^ExecStart=.*/ExecStart=\\/bin\\/false/' /etc/systemd/system/hello-web.service; "
-        "systemctl daemon-reload; systemctl restart hello-web || true",
-        "hello-web.service is not what the release says",
-    ),
+    "a unit file edited": (_BREAK_WEB, "hello-web.service is not what the release says"),
     "a unit file removed": (
         "systemctl stop knee-worker@0; rm /etc/systemd/system/knee-worker@.service; systemctl daemon-reload",
         "knee-worker@.service is not what the release says",

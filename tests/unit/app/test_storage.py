@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -77,3 +78,17 @@ def test_an_attempt_that_wakes_late_leaves_the_published_result_of_the_next(
     storage.pack_result(job, 2, tmp_path / "produced")
     storage.begin_work(job, 1)
     assert storage.result(job, 2).is_file()
+
+
+def test_an_upload_that_nobody_goes_on_with_is_found(storage: Storage) -> None:
+    dead, alive = new_job_id(), new_job_id()
+    for job_id in (dead, alive):
+        storage.begin_upload(job_id).write_bytes(b"half a sc")
+    os.utime(storage.begun_upload(dead), (0, 0))
+    assert storage.abandoned_uploads(3600) == [dead]
+
+
+def test_the_last_attempt_takes_the_jobs_work_folder_with_it(storage: Storage, job: str) -> None:
+    work = storage.begin_work(job, 1)
+    storage.drop_work(job, 1)
+    assert not work.parent.exists()

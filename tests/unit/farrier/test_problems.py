@@ -142,3 +142,39 @@ def test_files_of_one_name_cannot_both_be_in_a_release(repository: Any, small: s
         (folder / part / "x.bin").touch()
     (problem,) = repository.problems("knee")
     assert "b/x.bin and a/x.bin would have the same name" in problem
+
+
+BOUNDS = [
+    ("cpu", "routes:", "limits: {cpu: .inf}\n    routes:", "limits.cpu"),
+    ("memory", "routes:", "limits: {memory: 99999999999999999999T}\n    routes:", "limits.memory"),
+    ("no memory", "routes:", "limits: {memory: 0}\n    routes:", "limits.memory"),
+    ("processes", "routes:", "processes: true\n    routes:", "processes"),
+    ("stop_timeout", "routes:", "stop_timeout: 9999999d\n    routes:", "stop_timeout"),
+    ("path", "{path: /}", "{path: /../x}", "write a path like / or /demo/api (got '/../x')"),
+    ("no slash", "{path: /}", "{path: x}", "write a path like / or /demo/api (got 'x')"),
+    ("host", "{path: /}", '{path: /, host: "a b"}', "write a hostname like"),
+    ("a source outside", "path: code", "path: /etc", "/etc lies outside this repository"),
+    ("two lines", "A test", '"A\\ntest"', "write one line"),
+    (
+        "a variable of ours",
+        "routes:",
+        "environment: {FARRIER_STATE: /tmp}\n    routes:",
+        "FARRIER_STATE is Farrier's own",
+    ),
+    ("a value of two lines", "routes:", 'environment: {A: "x\\ny"}\n    routes:', "write one line"),
+]
+
+
+@pytest.mark.parametrize(("replaced", "replacement", "told"), [case[1:] for case in BOUNDS], ids=[c[0] for c in BOUNDS])
+def test_a_value_that_could_only_fail_later_is_told_now(
+    repository: Any, small: str, replaced: str, replacement: str, told: str
+) -> None:
+    repository.stack("knee", small.replace(replaced, replacement, 1))
+    (problem,) = repository.problems("knee")
+    assert told in problem
+
+
+@pytest.mark.parametrize("content", [b"description: \xe9\n", b"description: a\0b\n"], ids=["latin-1", "NUL"])
+def test_a_file_that_is_no_text_is_told(repository: Any, content: bytes) -> None:
+    (repository.stack("knee") / "stack.yml").write_bytes(content)
+    assert repository.problems("knee")[0].startswith("stacks/knee/stack.yml")
