@@ -120,7 +120,7 @@ def _activate(options: argparse.Namespace, layout: Layout) -> int:
         )
     if now.phase == state.ACTIVATING:
         now = Transaction(layout, options.stack, print).back("its activation died half-way")
-    told = now.message if now != before else journal(unit_name)
+    told = now.message if now != before else journal(unit_name, lines=50)
     print(f"{told}\nRelease {now.active or '(none)'} serves.", file=sys.stderr)
     return done.returncode
 

@@ -15,7 +15,7 @@ _GATE_REQUEST = 5.0  # seconds
 def complaints(layout: Layout, stack: str, release: str) -> list[str]:
     """What of `release`, which is live, is not as it should be; one line each. Empty: all is well.
 
-    A unit that an administrator disabled or masked is left alone, and so are its gates.
+    A unit that an administrator disabled or masked is left alone, and readiness, which may hang on it, is not judged.
     """
     plan, wanted = files.read_plan(layout, stack, release), files.of_release(layout, stack, release)
     found = files.live(layout, stack, wanted.starts)
@@ -25,7 +25,7 @@ def complaints(layout: Layout, stack: str, release: str) -> list[str]:
     told += [f"{name} is not what the release says" for name in _differing(wanted.sites, found.sites)]
     told += [f"{unit} does not run" for unit in up if unit not in systemd.running(up)]
     told += [f"{unit} started before its credentials changed" for unit in outdated(plan, up)]
-    told += [_unready(gate) for gate in plan["gates"] if gate["unit"] not in down and not _is_ready(gate)]
+    told += [f"{gate['unit']} is not ready" for gate in plan["gates"] if not down and not _is_ready(gate)]
     current = layout.home(stack) / "current"
     if not current.is_symlink() or current.readlink().name != release:
         told.append("the link `current` leads elsewhere")
@@ -52,7 +52,3 @@ def _differing(wanted: dict[str, str], found: dict[str, str]) -> list[str]:
 
 def _is_ready(gate: dict[str, Any]) -> bool:
     return status_of(gate["socket"], gate["path"], _GATE_REQUEST)[0] == 200
-
-
-def _unready(gate: dict[str, Any]) -> str:
-    return f"{gate['unit']} is not ready"
