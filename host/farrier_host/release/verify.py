@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from farrier_host.release import files
-from farrier_host.release.http import FrontDoor
+from farrier_host.release.http import FrontDoor, status_of
 from farrier_host.release.layout import Layout
 
 _REQUEST_LIMIT = 30.0  # seconds for one request
+_GATE_LIMIT = 5.0
 _PAUSE = 0.5
 RIGHT, WRONG, WAITING = "right", "wrong", "waiting"
 
@@ -54,7 +55,7 @@ class Verifier:
         return len(self.plan["verify"])
 
     def _step(self, step: dict[str, Any], path: str) -> Answer:
-        deadline = time.monotonic() + step["within"]
+        deadline, shown = time.monotonic() + step["within"], ""
         while True:
             rest = deadline - time.monotonic()
             answer = self._request(step, path, max(1.0, min(_REQUEST_LIMIT, rest)))
@@ -64,8 +65,17 @@ class Verifier:
             if verdict == WRONG or rest < 0:
                 expected = " ".join([str(step["status"]), *([str(step["until"])] if step["until"] else [])])
                 what = f"{step['method']} {path} answered {answer.status or 'nothing'}, not {expected}"
-                raise VerifyFailed(f"{what}: {answer.body}")
+                raise VerifyFailed(f"{what}: {answer.body}{self._unready()}")
+            so_far = ", ".join(f"{key} {_field(answer.body, key)}" for key in step["until"])
+            if so_far != shown:
+                self.say(f"  … {step['method']} {path}: {so_far}")
+                shown = so_far
             time.sleep(_PAUSE)
+
+    def _unready(self) -> str:
+        """What the stack says of itself, as a hint at the cause; empty when it says that it is ready."""
+        answers = [(gate, *status_of(gate["socket"], gate["path"], _GATE_LIMIT)) for gate in self.plan["gates"]]
+        return "".join(f"\n{gate['unit']} is not ready: {body}" for gate, status, body in answers if status != 200)
 
     def _request(self, step: dict[str, Any], path: str, limit: float) -> Answer:
         """One request; status 0 when there was no answer."""
@@ -128,6 +138,10 @@ def matches(expected: dict[str, Any], body: Any) -> bool:
 def impossible(expected: dict[str, Any], body: Any) -> bool:
     """Whether waiting on is pointless: the job we wait for has ended in an error."""
     return "status" in expected and isinstance(body, dict) and body.get("status") in ("error", "failed", "cancelled")
+
+
+def _field(body: Any, key: str) -> Any:
+    return body.get(key) if isinstance(body, dict) else body
 
 
 def _decoded(content: bytes) -> Any:
