@@ -34,6 +34,12 @@ DAMAGE = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _this_trees_release(site: Site) -> None:
+    """Other tests leave other releases: what is live here shall be what a deploy would stage."""
+    assert deploy(site.host).code == 0
+
+
 @pytest.fixture(autouse=True)
 def _well_afterwards(site: Site) -> Iterator[None]:
     yield
