@@ -107,12 +107,13 @@ def activation_killed(site: Site) -> str:
             site.run(f"timeout 120 sh -c 'until {_PHASE} | grep -q activating; do :; done'")
             site.run("systemctl kill --signal=KILL farrier-activate-knee")
             assert play.result().code != 0
-    timers = site.run("systemctl list-timers --no-legend 'farrier-goback-knee-*' | wc -l").strip()
-    assert timers == "1", "nothing would have taken it back"
+    site.wait_until_serving()
+    left = site.run(_PHASE).strip()
+    assert left == "confirmed", f"the stack is {left}"
     again = deploy(site.host)
     assert again.code == 0, again.output[-2000:]
     assert site.run(_PHASE).strip() == "confirmed"
-    return f"its timer was set; the next run repaired and confirmed in {again.seconds:.0f} s"
+    return "the release before came back at once; the next run went on"
 
 
 FAULTS: tuple[tuple[str, str, Fault], ...] = (
@@ -123,7 +124,7 @@ FAULTS: tuple[tuple[str, str, Fault], ...] = (
     ("kill -9 of ansible in mid-deploy", "one release serves, whole", deploy_killed),
     (
         "kill -9 of farrier-release in mid-activation",
-        "a timer will take it back; the next run repairs",
+        "the release before comes back",
         activation_killed,
     ),
 )
