@@ -89,6 +89,12 @@ class Resolved:
     memory: int = 0  # bytes
 
 
+def _nothing(stack: str, service: str) -> Offer:
+    """The offer of a service that the stack's own code does not ask."""
+    del stack, service
+    return Offer()
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of service: its keys, its units, and what the plan must know of it."""
@@ -97,7 +103,7 @@ class Kind:
     model: type[Service]
     anchor: str  # suffix of the unit that stands for the service: `.service`, `@0.service`
     resolve: Callable[[str, Any, Surroundings], Resolved]
-    offer: Callable[[str, str], Offer] = lambda stack, service: Offer()  # noqa: ARG005
+    offer: Callable[[str, str], Offer] = _nothing
     packages: tuple[str, ...] = ()
 
 

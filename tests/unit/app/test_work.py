@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,9 +81,9 @@ def test_late_result_of_an_attempt_that_lost_the_job_is_deleted(
     job = claimed(workshop)
     publish = Jobs.publish
 
-    def beaten(jobs: Jobs, job: Job, **result: object) -> bool:
+    def beaten(jobs: Jobs, job: Job, **result: Any) -> bool:
         jobs.fail(job, code="TIMEOUT", message="somebody else ended it first")
-        return publish(jobs, job, **result)  # type: ignore[arg-type]
+        return publish(jobs, job, **result)
 
     monkeypatch.setattr(Jobs, "publish", beaten)
     workshop.work(job)
