@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from tests.e2e.site import Site, copy_of_the_tree, deploy, site_of
 def site(prepared: None, boot: Boot, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """The host, serving."""
     del prepared
-    host = boot("test-pegasus", "bookworm", warm=True)
+    # Another name keeps the runs of two checkouts on one machine apart.
+    host = boot(os.environ.get("FARRIER_TEST_HOST", "test-pegasus"), "bookworm", warm=True)
     done = deploy(host)
     assert done.code == 0, done.output[-6000:]
     return site_of(host, tmp_path_factory.mktemp("ca"))

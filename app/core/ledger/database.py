@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,6 @@ def _prepare(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA journal_mode=WAL")
     # FULL: an accepted job must survive a power cut, not only a crash.
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
@@ -63,6 +63,19 @@ def open_database(folder: Path) -> Database:
     for each in (engine, reader):
         event.listen(each, "connect", _prepare)
     event.listen(engine, "begin", _begin_immediate)
-    with engine.begin() as connection:
-        metadata.create_all(connection)
+    _lay_out(engine, folder)
     return Database(engine, reader)
+
+
+def _lay_out(engine: Engine, folder: Path) -> None:
+    """Make the tables, one process at a time.
+
+    The change to WAL, which the file then keeps, needs the database for itself, and fails at once where another process
+    has it open: no busy timeout helps.
+    """
+    with (folder / "layout.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with closing(engine.raw_connection()) as connection:
+            connection.cursor().execute("PRAGMA journal_mode=WAL")
+        with engine.begin() as connection:
+            metadata.create_all(connection)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -200,21 +201,41 @@ import sys
 from pathlib import Path
 from app.core.ledger import Jobs, boot_clock, open_database
 jobs = Jobs(open_database(Path(sys.argv[1])), boot_clock())
+print("ready", flush=True)
+sys.stdin.readline()
 while job := jobs.claim_next(["knee"], "x", 30):
     print(job.id, jobs.publish(job, size=1, summary={}))
 """
+
+# All wait for the same instant, so that their first transactions meet.
+OPENER = """
+import sys, time
+from pathlib import Path
+from app.core.ledger import open_database
+folders, instant = sys.argv[2:], float(sys.argv[1])
+for number, folder in enumerate(folders):
+    time.sleep(max(0, instant + number * 0.05 - time.time()))
+    open_database(Path(folder)).close()
+"""
+
+
+def test_processes_that_open_a_new_ledger_at_the_same_moment_all_can(tmp_path: Path) -> None:
+    folders = [str(tmp_path / str(number)) for number in range(40)]
+    command = [sys.executable, "-c", OPENER, str(time.time() + 2), *folders]
+    opening = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY) for _ in range(4)]
+    assert [process.communicate()[1] for process in opening] == [""] * 4
 
 
 def test_two_processes_never_claim_the_same_job(database: Database, jobs: Jobs, tmp_path: Path) -> None:
     del database
     submitted = sorted(submit(jobs).id for _ in range(200))
-
-    def run(_: int) -> list[str]:
-        command = [sys.executable, "-c", CLAIMER, str(tmp_path / "ledger")]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
-        return done.stdout.splitlines()
-
+    command = [sys.executable, "-c", CLAIMER, str(tmp_path / "ledger")]
+    pipe = subprocess.PIPE
+    claimers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=REPOSITORY) for _ in range(2)]
+    for claimer in claimers:
+        assert claimer.stdout is not None
+        claimer.stdout.readline()
     with ThreadPoolExecutor() as pool:
-        halves = list(pool.map(run, range(2)))
+        halves = [said.splitlines() for said, _ in pool.map(lambda claimer: claimer.communicate("go\n"), claimers)]
     assert sorted(line for half in halves for line in half) == [f"{job} True" for job in submitted]
     assert all(halves), "one process did everything; the test showed nothing"
