@@ -30,6 +30,21 @@ def sockets(stack: str) -> str:
     return f"{SOCKETS}/{stack}"
 
 
+def web_socket(stack: str, service: str) -> str:
+    """The socket that systemd holds for a web service. Dots keep it apart from any service's name."""
+    return f"{sockets(stack)}/{service}.sock"
+
+
+def next_socket(stack: str, service: str) -> str:
+    """The socket of the service's second generation, while a release goes live."""
+    return f"{sockets(stack)}/{service}.next.sock"
+
+
+def live_socket(stack: str, service: str) -> str:
+    """The symlink to whichever of the two serves: what Caddy asks."""
+    return f"{sockets(stack)}/{service}.live.sock"
+
+
 def slice_of(stack: str) -> str:
     """The stack's slice; systemd reads a hyphen in its name as a step down from another slice."""
     return f"{stack.replace('-', '_')}.slice"

@@ -18,10 +18,22 @@ def release_files(stack: StackPlan, templates: Path) -> dict[str, str]:
     """The release's text files: path in the release -> content. `templates` is the folder `systemd/`."""
     environment = _environment(templates)
     units = {f"units/{unit.file}": environment.get_template(unit.template).render(unit.context) for unit in stack.units}
+    units |= _next_generation(stack, environment)
     whole = {"stack": stack.name, "description": stack.description}
     for name in (f"{stack.name}.target", paths.slice_of(stack.name)):
         units[f"units/{name}"] = environment.get_template(f"stack.{name.rpartition('.')[2]}.j2").render(whole)
     return units | fragments(stack) | {"plan.json": plan_json(stack)}
+
+
+def _next_generation(stack: StackPlan, environment: Environment) -> dict[str, str]:
+    """The units that serve while a web service restarts: the same, with a name and a socket of their own."""
+    files = {}
+    for bridge in stack.bridges:
+        own = {"unit": f"{bridge.unit}-next", "socket": bridge.next, "is_next": True}
+        for suffix in (".socket", ".service"):
+            unit = next(each for each in stack.units if each.file == bridge.unit + suffix)
+            files[f"next/{own['unit']}{suffix}"] = environment.get_template(unit.template).render(unit.context | own)
+    return files
 
 
 def plan_json(stack: StackPlan) -> str:
@@ -58,7 +70,9 @@ def _route(route: RoutePlan) -> str:
 
 def _proxy(route: RoutePlan) -> str:
     # A probe's header would make the service name its processes: it is for the guard alone.
-    return f"\treverse_proxy unix/{route.socket} {{\n\t\theader_up -X-Farrier-Probe\n\t}}\n"
+    # A kept connection would lead to the generation that is just leaving.
+    once = "\t\ttransport http {\n\t\t\tkeepalive off\n\t\t}\n"
+    return f"\treverse_proxy unix/{route.socket} {{\n\t\theader_up -X-Farrier-Probe\n{once}\t}}\n"
 
 
 def _environment(templates: Path) -> Environment:

@@ -32,6 +32,16 @@ ExecStart={_COMMAND} recover
 [Install]
 WantedBy=sysinit.target
 """
+_FOLLOW = f"""\
+# Farrier: watches the workers that go over to a release when their job ends.
+[Unit]
+Description=Workers of %i that follow a release
+
+[Service]
+ExecStart={_COMMAND} follow %i
+Restart=on-failure
+RestartSec=5
+"""
 
 
 def tool_files(root: Path) -> dict[str, dict[str, str]]:
@@ -41,4 +51,5 @@ def tool_files(root: Path) -> dict[str, dict[str, str]]:
     files = {path: {"content": module.read_text(encoding="utf-8"), "mode": "0644"} for path, module in modules.items()}
     files[_COMMAND] = {"content": _LAUNCHER, "mode": "0755"}
     files["/etc/systemd/system/farrier-release-recover.service"] = {"content": _RECOVER, "mode": "0644"}
+    files["/etc/systemd/system/farrier-follow@.service"] = {"content": _FOLLOW, "mode": "0644"}
     return files

@@ -66,6 +66,13 @@ def work_off(_job_id: str) -> None:
         workshop.work(job)
 
 
+def doing(job: str | None, *, draining: bool) -> str:
+    """What the unit's status says; farrier-release reads the job's id out of it."""
+    if job is None:
+        return "ends" if draining else "idle"
+    return f"ends job {job} first" if draining else f"job {job}"
+
+
 class _Main:
     """The threads and messages of the worker's main process."""
 
@@ -78,7 +85,12 @@ class _Main:
         service = _service()
         settings = service.settings
         beat = partial(service.workers.beat, settings.worker_name, settings.queues, LASTS)
-        self._pulse = Pulse(self.loop, lambda draining: beat(draining=draining))
+
+        def pulse(draining: bool) -> None:
+            beat(draining=draining)
+            notify(f"STATUS={doing(service.jobs.held_by(settings.worker_name), draining=draining)}")
+
+        self._pulse = Pulse(self.loop, pulse)
         self._reaper = service.reaper()
         self._reaper.start()
 
@@ -91,7 +103,7 @@ class _Main:
             service.send("", queue)
 
     def drain(self, **_: Any) -> None:
-        notify("STOPPING=1")
+        # No STOPPING=1: systemd would end the unit after its stop time, and a release lets the job in hand end.
         if self._pulse:
             self._pulse.drain()
 

@@ -6,11 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
+from farrier import paths
 from farrier.kinds.base import Kind, PythonService, Resolved, Strict, Surroundings, python_context
-from farrier.plan.model import Gate, Unit
-from farrier.values import Duration, Hostname, Name, UrlPath
+from farrier.plan.model import Bridge, Gate, Unit
+from farrier.values import Duration, Hostname, UrlPath
 
 _DEFAULT_MEMORY = 128 * 2**20  # bytes a process, measured for a small FastAPI application
+_GATE = 60  # seconds until it must be ready
 
 
 class Health(Strict):
@@ -29,7 +31,7 @@ class Route(Strict):
 
 
 class Asgi(PythonService):
-    """An ASGI application, restarted without a refused connection (systemd holds its socket)."""
+    """An ASGI application, restarted without a refused connection and released by a second generation."""
 
     kind: Literal["asgi"]
     processes: int = Field(2, ge=1, le=64, strict=True, description="Worker processes.")
@@ -38,15 +40,14 @@ class Asgi(PythonService):
     request_timeout: Duration = Field(30, ge=10, description="How long a worker may block before it is replaced.")
 
 
-def socket_path(stack_sockets: str, service: Name) -> str:
-    """The unix socket that systemd holds for the service."""
-    return f"{stack_sockets}/{service}.sock"
-
-
 def _resolve(name: str, service: Asgi, around: Surroundings) -> Resolved:
-    socket = socket_path(around.sockets, name)
+    socket = paths.web_socket(around.stack, name)
+    live = paths.live_socket(around.stack, name)
     context = python_context(name, service, around) | {
+        "unit": f"{around.stack}-{name}",
+        "is_next": False,
         "socket": socket,
+        "live_socket": live,
         "runtime": around.runtime,
         "processes": service.processes,
         "live": service.health.live,
@@ -59,13 +60,22 @@ def _resolve(name: str, service: Asgi, around: Surroundings) -> Resolved:
             template=f"asgi{suffix}.j2",
             starts=(around.unit(name, suffix),),
             context=context,
+            change="bridge",
         )
         for suffix in (".socket", ".service")
     )
     ready = service.health.ready or service.health.live
-    gate = Gate(unit=around.unit(name), socket=socket, path=ready, within=60)
+    gate = Gate(unit=around.unit(name), socket=socket, path=ready, within=_GATE)
+    bridge = Bridge(
+        unit=f"{around.stack}-{name}",
+        main=socket,
+        next=paths.next_socket(around.stack, name),
+        live=live,
+        path=ready,
+        within=_GATE,
+    )
     memory = service.limits.memory or service.processes * _DEFAULT_MEMORY
-    return Resolved(units=units, gates=(gate,), memory=memory)
+    return Resolved(units=units, bridges=(bridge,), gates=(gate,), memory=memory)
 
 
 KIND = Kind(name="asgi", model=Asgi, anchor=".service", resolve=_resolve)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from farrier import paths
-from farrier.plan.model import Credential, Gate, Unit
+from farrier.plan.model import Bridge, Credential, Gate, Unit
 from farrier.values import Duration, EnvironmentName, Line, Name, PythonTarget, Size
 
 
@@ -57,7 +57,6 @@ class Surroundings:
 
     stack: str
     state: str  # the stack's data folder
-    sockets: str  # the folder of the stack's unix sockets
     credentials: str  # the folder of the stack's credential files
     runtime: str  # the folder of guard.py and gunicorn_conf.py
     prefixes: Mapping[str, str]  # env -> prefix
@@ -84,6 +83,7 @@ class Resolved:
     """What one service becomes: unit files, what its activation waits for, and what it needs on the host."""
 
     units: tuple[Unit, ...]
+    bridges: tuple[Bridge, ...] = ()
     gates: tuple[Gate, ...] = ()
     credentials: tuple[Credential, ...] = ()
     memory: int = 0  # bytes

@@ -32,6 +32,7 @@ def _resolve(name: str, service: Celery, around: Surroundings) -> Resolved:
         template="celery@.service.j2",
         starts=instances,
         context=context,
+        change="follow",
     )
     memory = (service.limits.memory or _DEFAULT_MEMORY) * service.replicas
     return Resolved(units=(unit,), memory=memory)

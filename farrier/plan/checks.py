@@ -39,14 +39,18 @@ def check_host(stacks: Sequence[Loaded], default_host: str) -> Iterator[Problem]
 
 def _units(stacks: Sequence[Loaded]) -> Iterator[Problem]:
     """Stack `a` with service `b-c` and stack `a-b` with service `c` would both have the unit `a-b-c`."""
-    owners: dict[str, str] = {}
+    owners: dict[str, tuple[str, str]] = {}
     for loaded in stacks:
-        for name in loaded.stack.services:
+        for name, service in loaded.stack.services.items():
             unit = f"{loaded.name}-{name}"
-            owner = owners.setdefault(unit, loaded.name)
-            if owner != loaded.name:
-                message = f"the unit '{unit}' is already one of stack '{owner}'; give the service another name"
-                yield loaded.document.problem(("services", name), message)
+            # A web service's second generation is a unit too, for as long as a release goes live.
+            for each in (unit, f"{unit}-next") if isinstance(service, Asgi) else (unit,):
+                owner, other = owners.setdefault(each, (loaded.name, name))
+                if (owner, other) != (loaded.name, name):
+                    of = f"of stack '{owner}'" if owner != loaded.name else f"of the service '{other}'"
+                    message = f"the unit '{each}' is already one {of}; give the service another name"
+                    yield loaded.document.problem(("services", name), message)
+                    break
 
 
 def _name(loaded: Loaded) -> Iterator[Problem]:

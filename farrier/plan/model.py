@@ -13,13 +13,21 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Change = Literal["restart", "bridge", "follow"]
+
+
 class Unit(Part):
-    """One unit file. `starts` are the units it gives to systemd: itself, or the instances of a template unit."""
+    """One unit file. `starts` are the units it gives to systemd: itself, or the instances of a template unit.
+
+    `change` says how a running unit goes over to another text: it is restarted in its place; or a second generation
+    bridges its restart; or it ends its work in hand first, and follows when that is done.
+    """
 
     file: str
     service: str
     template: str  # a file in systemd/
     starts: tuple[str, ...]
+    change: Change = "restart"
     context: dict[str, Any]
 
 
@@ -29,6 +37,20 @@ class Gate(Part):
     unit: str
     socket: str
     path: str
+    within: int  # seconds
+
+
+class Bridge(Part):
+    """How a web service goes over: a second generation serves at a socket of its own while the main one restarts.
+
+    Caddy asks the symlink `live`. The second generation's units, `<unit>-next`, exist only while a release goes live.
+    """
+
+    unit: str  # without its suffix: `<stack>-<service>`
+    main: str  # sockets
+    next: str
+    live: str
+    path: str  # of the gate
     within: int  # seconds
 
 
@@ -115,12 +137,13 @@ class StackPlan(Part):
     code: tuple[Tree, ...]
     config: dict[str, str]  # path on the host -> content
     units: tuple[Unit, ...]
+    bridges: tuple[Bridge, ...]
     gates: tuple[Gate, ...]
     routes: tuple[RoutePlan, ...]
     front_port: int  # of the front door's HTTPS, for the verify run
     verify: tuple[VerifyPlan, ...]
     fixtures: dict[str, str]  # name in the release -> sha256
-    memory: int  # bytes
+    memory: int  # bytes, with a second generation of the largest web service
     disk: int  # bytes of room for its data
 
 

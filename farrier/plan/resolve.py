@@ -11,7 +11,7 @@ from typing import Any
 from farrier import paths
 from farrier.host import Host
 from farrier.kinds import KINDS
-from farrier.kinds.asgi import Asgi, socket_path
+from farrier.kinds.asgi import Asgi
 from farrier.kinds.base import Resolved, Surroundings
 from farrier.kinds.celery import Celery
 from farrier.load import Loaded, SourceFiles
@@ -102,6 +102,11 @@ def _model(model: Model, root: str) -> ModelPlan:
     return ModelPlan(id=model.id, version=model.version, path=f"{root}/{model.id}/{model.version}", files=files)
 
 
+def _second_generation(resolved: Sequence[Resolved]) -> int:
+    """Bytes that a release takes besides while it goes live: web services go over one after the other."""
+    return max((each.memory for each in resolved if each.bridges), default=0)
+
+
 class _StackResolver:
     """Resolves one stack that passed the checks."""
 
@@ -133,12 +138,13 @@ class _StackResolver:
             code=(*self.trees.values(), self.runtime),
             config=self.config,
             units=tuple(unit for each in resolved for unit in each.units),
+            bridges=tuple(bridge for each in resolved for bridge in each.bridges),
             gates=tuple(gate for each in resolved for gate in each.gates),
             routes=tuple(self._routes()),
             front_port=self.inputs.host.https_port,
             verify=tuple(self._verify()),
             fixtures=dict(sorted(self.loaded.fixtures.hashes.items())),
-            memory=sum(each.memory for each in resolved) + self.stack.requires.memory,
+            memory=sum(each.memory for each in resolved) + _second_generation(resolved) + self.stack.requires.memory,
             disk=self.stack.requires.disk,
         )
 
@@ -158,7 +164,6 @@ class _StackResolver:
         return Surroundings(
             stack=self.name,
             state=paths.state(self.name),
-            sockets=paths.sockets(self.name),
             credentials=paths.credentials(self.name),
             runtime=self.runtime.path,
             prefixes={name: f"{paths.ENVS}/{name}-{files.digest}" for name, files in self.loaded.envs.items()},
@@ -212,7 +217,7 @@ class _StackResolver:
                 path=route.path,
                 strip=route.strip,
                 service=key,
-                socket=socket_path(paths.sockets(self.name), key),
+                socket=paths.live_socket(self.name, key),
             )
             for key, service in self.stack.services.items()
             if isinstance(service, Asgi)

@@ -15,13 +15,23 @@ options:
   releases: {type: dict, required: true, description: 'Release id by stack, as staged.'}
   verify: {type: bool, default: false, description: Run the verify steps of stacks that are live already too.}
   confirm_within: {type: int, default: 600, description: Seconds after which a release that nobody confirmed goes back.}
+  who: {type: str, default: '', description: 'Who deploys, for the lock and the history.'}
+  reason: {type: str, default: '', description: 'Why, for the history.'}
+  workers:
+    type: str
+    default: follow
+    choices: [follow, wait, now]
+    description: Whether busy workers follow when their job ends, are waited for, or are restarted at once.
 """
 EXAMPLES = """
 - name: Go live
   stack_release: {releases: {demo: 20260101T120000Z-1a2b3c4}}
 """
 RETURN = """
-stacks: {description: 'By stack: what was done, and what verify printed.', returned: always, type: dict}
+stacks:
+  description: What farrier-release says of each stack, with what was said, what restarted and what follows later.
+  returned: always
+  type: dict
 """
 
 import json
@@ -31,6 +41,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 _TOOL = "/usr/local/sbin/farrier-release"
+_DONE = (0, 3)  # exit codes; with 3 a worker follows later
 
 
 def main() -> None:
@@ -39,23 +50,24 @@ def main() -> None:
         "releases": {"type": "dict", "required": True},
         "verify": {"type": "bool", "default": False},
         "confirm_within": {"type": "int", "default": 600},
+        "who": {"type": "str", "default": ""},
+        "reason": {"type": "str", "default": ""},
+        "workers": {"type": "str", "default": "follow", "choices": ["follow", "wait", "now"]},
     }
     module = AnsibleModule(options, supports_check_mode=True)
     runs = [StackRun(module, stack, release) for stack, release in sorted(module.params["releases"].items())]
     # What is live is mended first: one stack's damaged route would make Caddy refuse another's release.
     for run in sorted(runs, key=lambda run: run.is_trial):
         run.carry_out()
-    broken = {run.stack: run.error for run in runs if run.error}
+    broken = {run.stack: run.outcome["error"] for run in runs if run.outcome["error"]}
+    outcomes = {run.stack: run.outcome for run in runs}
+    changed = any(run.outcome["changed"] for run in runs)
     if broken:
         fine = [run.stack for run in runs if run.stack not in broken]
         told = "\n".join(f"stack {stack}: {error}" for stack, error in broken.items())
-        changed = any(run.changes for run in runs)
-        module.fail_json(msg=told + (f"\nNot affected: {', '.join(fine)}." if fine else ""), changed=changed)
-    module.exit_json(
-        changed=any(run.changes for run in runs),
-        stacks={run.stack: {"activated": run.changes, "said": run.said} for run in runs},
-        diff=[run.diff for run in runs if run.changes],
-    )
+        not_affected = f"\nNot affected: {', '.join(fine)}." if fine else ""
+        module.fail_json(msg=told + not_affected, changed=changed, stacks=outcomes)
+    module.exit_json(changed=changed, stacks=outcomes, diff=[run.diff for run in runs if run.outcome["changed"]])
 
 
 class StackRun:
@@ -63,17 +75,21 @@ class StackRun:
 
     def __init__(self, module: AnsibleModule, stack: str, release: str) -> None:
         self.module, self.stack, self.release = module, stack, release
-        self.said: list[str] = []
-        self.error = ""
         state = self.state()
         self.before: str | None = state.get("active")
         self.is_trial = self.before != release or state.get("phase") != "confirmed"
         self.complaints = [] if self.is_trial else self.check()
-
-    @property
-    def changes(self) -> bool:
-        """Whether anything is to be done."""
-        return self.is_trial or bool(self.complaints)
+        self.outcome: dict[str, Any] = {
+            "stack": stack,
+            "release": release,
+            "result": "",
+            "changed": self.is_trial or bool(self.complaints),
+            "said": [],
+            "restarted": [],
+            "followers": [],
+            "seconds": 0.0,
+            "error": "",
+        }
 
     @property
     def diff(self) -> dict[str, str]:
@@ -83,52 +99,43 @@ class StackRun:
         return heads | {"before": "".join(f"{line}\n" for line in before), "after": f"{self.release}\n"}
 
     def state(self) -> dict[str, Any]:
-        """farrier-release's view of the stack; empty where there is none yet."""
-        if not os.path.exists(f"/opt/farrier/{self.stack}/releases") or not os.path.exists(_TOOL):
+        """farrier-release's journal of the stack; empty where there is none yet, or where it is damaged."""
+        try:
+            with open(f"/opt/farrier/{self.stack}/state.json", encoding="utf-8") as file:
+                found = json.load(file)
+        except (OSError, ValueError):
             return {}
-        rc, out, _ = self.module.run_command([_TOOL, "status", "--json", self.stack])
-        found: dict[str, Any] = json.loads(out)[self.stack] if rc == 0 else {}
-        return found
+        return found if isinstance(found, dict) else {}
 
     def check(self) -> list[str]:
         """What is not well with the live release."""
+        if not os.path.exists(_TOOL):
+            return []
         rc, out, err = self.module.run_command([_TOOL, "check", self.stack])
         return [] if rc == 0 else (out or err).splitlines()
 
     def carry_out(self) -> None:
-        """Activate, verify, confirm; on a failed proof go back at once."""
+        """Let farrier-release do it."""
         if self.module.check_mode:
             return
-        if not self.changes and not self.module.params["verify"]:
-            self.said.append(f"{self.stack}: release {self.release} is live, and all is well with it")
-            return
-        within = ["--confirm-within", str(self.module.params["confirm_within"])]
-        if self.changes and self.tool("activate", self.stack, self.release, *within) is None:
-            return
-        self.said += [f"{self.stack}: mended: {complaint}" for complaint in self.complaints]
-        proof = self.tool("verify", self.stack, "--release", self.release)
-        if proof is None:
-            self.take_back()
-            return
-        self.said += proof
-        if self.is_trial:
-            self.said += self.tool("confirm", self.stack, self.release) or []
-
-    def take_back(self) -> None:
-        """The proof failed: a release on trial goes back at once."""
-        if self.is_trial:
-            reason, self.error = self.error, ""
-            told = self.tool("back", self.stack, "--release", self.release, "--reason", "-", data=reason)
-            self.error = f"{reason}\n{self.error or (told or [''])[-1]}"
-
-    def tool(self, *arguments: str, data: str | None = None) -> list[str] | None:
-        """Run farrier-release; what it said, or None when it failed (then `error` tells)."""
-        rc, out, err = self.module.run_command([_TOOL, *arguments], data=data)
-        if rc != 0:
-            self.error = err.strip() or out.strip()
-            return None
-        lines: list[str] = out.splitlines()
-        return lines
+        given = self.module.params
+        command = [_TOOL, "deploy", self.stack, self.release, "--json", "--workers", given["workers"]]
+        command += [
+            "--confirm-within",
+            str(given["confirm_within"]),
+            "--who",
+            given["who"],
+            "--reason",
+            given["reason"],
+        ]
+        rc, out, err = self.module.run_command([*command, *(["--verify"] if given["verify"] else [])])
+        try:
+            self.outcome = json.loads(out)
+        except ValueError:  # it refused, or died
+            self.outcome["error"] = err.strip() or out.strip() or f"farrier-release ended with {rc}"
+            self.outcome["changed"] = False
+        if rc not in _DONE and not self.outcome["error"]:
+            self.outcome["error"] = err.strip() or f"farrier-release ended with {rc}"
 
 
 if __name__ == "__main__":

@@ -118,6 +118,10 @@ class Jobs:
             rows = connection.execute(select(jobs).where(jobs.c.state == State.RUNNING)).mappings().all()
         return [job_from(dict(row)) for row in rows]
 
+    def held_by(self, worker: str) -> str | None:
+        """The id of the job that a worker's pool process holds; None while it is idle. `owner` begins with its name."""
+        return next((job.id for job in self.running() if (job.owner or "").startswith(f"{worker} ")), None)
+
     def is_dead(self, job: Job, gone: Callable[[str], bool]) -> bool:
         """Whether nobody can be working on a running job: another boot, its lease over, or its owner's process gone."""
         if job.boot_id != self._clock.boot_id:

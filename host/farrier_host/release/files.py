@@ -23,10 +23,15 @@ class FileSet:
     units: dict[str, str] = field(default_factory=dict)
     sites: dict[str, str] = field(default_factory=dict)
     starts: dict[str, tuple[str, ...]] = field(default_factory=dict)  # unit file -> the units it starts
+    changes: dict[str, str] = field(default_factory=dict)  # unit file -> how its running units go over
 
     def instances(self) -> list[str]:
         """Every unit that this set starts."""
         return [unit for file in sorted(self.starts) for unit in self.starts[file]]
+
+    def change_of(self, unit: str) -> str:
+        """How a running unit goes over to another text; a plain restart where nothing else is said."""
+        return next((self.changes.get(file, "restart") for file, units in self.starts.items() if unit in units), "")
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
@@ -68,23 +73,25 @@ def of_release(layout: Layout, stack: str, release: str | None) -> FileSet:
     sites = {
         str(path.relative_to(folder / "caddy")): path.read_text(encoding="utf-8") for path in folder.glob("caddy/*/*")
     }
-    return FileSet(units, sites, {unit["file"]: tuple(unit["starts"]) for unit in plan["units"]})
+    starts = {unit["file"]: tuple(unit["starts"]) for unit in plan["units"]}
+    return FileSet(units, sites, starts, {unit["file"]: unit.get("change", "restart") for unit in plan["units"]})
 
 
-def live(layout: Layout, stack: str, starts: dict[str, tuple[str, ...]]) -> FileSet:
-    """The files of `stack` that are live now. `starts` tells what they start (of the release that put them there)."""
+def live(layout: Layout, stack: str, of: FileSet) -> FileSet:
+    """The files of `stack` that are live now. `of`, the release that put them there, tells what they start, and how."""
     # By the notice in it, not by its name: a slice's name differs from the stack's where that has a hyphen.
-    units = {path.name: text for path in layout.units.glob("*.*") if (text := _owned(path, stack)) is not None}
+    found = [*layout.units.glob("*.*"), *layout.units.glob("*.d/*.conf")]
+    units = {str(path.relative_to(layout.units)): text for path in found if (text := _owned(path, stack)) is not None}
     sites = {
         str(path.relative_to(layout.sites)): path.read_text(encoding="utf-8")
         for path in layout.sites.glob(f"*.d/{stack}.caddy")
     }
-    return FileSet(units, sites, {file: started for file, started in starts.items() if file in units})
+    return FileSet(units, sites, {file: started for file, started in of.starts.items() if file in units}, of.changes)
 
 
 def matching_release(layout: Layout, stack: str) -> str | None:
     """The newest release whose units are the live ones, by content or at least by name; None when nothing is live."""
-    found = live(layout, stack, {}).units
+    found = live(layout, stack, FileSet()).units
     if not found:
         return None
     folders = (layout.home(stack) / "releases").glob("[0-9]*/plan.json")
@@ -95,6 +102,11 @@ def matching_release(layout: Layout, stack: str) -> str | None:
     return next(iter([*same, *alike]), None)
 
 
+def is_of(path: Path, stack: str) -> bool:
+    """Whether a live file is the stack's."""
+    return _owned(path, stack) is not None
+
+
 def _owned(path: Path, stack: str) -> str | None:
     if not path.is_file() or path.is_symlink():
         return None
@@ -103,7 +115,7 @@ def _owned(path: Path, stack: str) -> str | None:
 
 
 def replace_units(layout: Layout, old: FileSet, new: FileSet) -> None:
-    """Make the live unit files those of `new`; only what differs is written."""
+    """Make the live unit files those of `new`; only what differs is written, so that a file's time says when."""
     _replace(layout.units, old.units, new.units)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from farrier_host.release import files, systemd
-from farrier_host.release.http import status_of
+from farrier_host.release import files, gate, state, systemd
+from farrier_host.release.bridge import Bridge
 from farrier_host.release.layout import Layout
-
-_GATE_REQUEST = 5.0  # seconds
+from farrier_host.release.systemd import Seen
 
 
 def complaints(layout: Layout, stack: str, release: str) -> list[str]:
@@ -18,37 +18,45 @@ def complaints(layout: Layout, stack: str, release: str) -> list[str]:
     A unit that an administrator disabled or masked is left alone, and readiness, which may hang on it, is not judged.
     """
     plan, wanted = files.read_plan(layout, stack, release), files.of_release(layout, stack, release)
-    found = files.live(layout, stack, wanted.starts)
-    down = systemd.kept_down(wanted.instances())
-    up = [unit for unit in wanted.instances() if unit not in down]
-    told = [f"{name} is not what the release says" for name in _differing(wanted.units, found.units)]
+    now, found = state.load(layout, stack), files.live(layout, stack, wanted)
+    seen = systemd.look(wanted.instances())
+    down = {unit for unit, each in seen.items() if each.is_kept_down}
+    up = {unit: each for unit, each in seen.items() if unit not in down and not each.is_down}
+    told = [f"{unit} went back by itself: {why.splitlines()[0]}" for unit, why in now.alone.items()]
+    told += [f"{name} is not what the release says" for name in _differing(wanted.units, found.units)]
     told += [f"{name} is not what the release says" for name in _differing(wanted.sites, found.sites)]
-    told += [f"{unit} does not run" for unit in up if unit not in systemd.running(up)]
-    told += [f"{unit} started before its credentials changed" for unit in outdated(plan, up)]
-    told += [f"{gate['unit']} is not ready" for gate in plan["gates"] if not down and not _is_ready(gate)]
+    told += [f"{unit} does not run" for unit in seen if unit not in up and unit not in down]
+    late = [unit for unit in outdated(plan, up) if unit not in now.followers]
+    told += [f"{unit} started before its credentials changed" for unit in late]
+    bridges = [Bridge(layout, spec) for spec in plan.get("bridges", [])]
+    told += [f"requests do not lead straight to {bridge.unit}.service" for bridge in bridges if bridge.is_untidy()]
+    gates = [] if down else plan["gates"]
+    told += [f"{each['unit']} is not ready" for each in gates if not gate.is_ready(each["socket"], each["path"])]
     current = layout.home(stack) / "current"
     if not current.is_symlink() or current.readlink().name != release:
         told.append("the link `current` leads elsewhere")
     return told
 
 
-def outdated(plan: dict[str, Any], units: list[str]) -> list[str]:
-    """Those of `units` that were given credentials which have changed since: systemd hands them over at a start."""
+def outdated(plan: dict[str, Any], up: Mapping[str, Seen]) -> list[str]:
+    """Those of the units `up` that were given credentials which have changed since: a start hands them over."""
     found = []
     for unit in plan["units"]:
         context = unit["context"]
         paths = [*context.get("credentials", {}).values(), *([context["acl"]] if "acl" in context else [])]
         changed = max((int(Path(path).stat().st_mtime) for path in paths if Path(path).exists()), default=0)
-        for name in unit["starts"]:
-            started = systemd.started(name) if changed and name in units and name.endswith(".service") else None
-            if started is not None and changed > started:
-                found.append(name)
+        names = [name for name in unit["starts"] if name in up and name.endswith(".service")]
+        found += [name for name in names if changed > (up[name].started or changed)]
     return found
+
+
+def missing(layout: Layout, plan: dict[str, Any]) -> list[str]:
+    """What a release needs and the host no longer has; empty: it can go live. Paths."""
+    envs = [layout.root / "opt/farrier/envs" / identity / ".ready" for identity in plan["envs"]]
+    trees = [layout.root / tree["path"].lstrip("/") for tree in plan["code"]]
+    configs = [layout.root / path.lstrip("/") for path in plan["config"]]
+    return [str(path) for path in (*envs, *trees, *configs) if not path.exists()]
 
 
 def _differing(wanted: dict[str, str], found: dict[str, str]) -> list[str]:
     return sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-
-
-def _is_ready(gate: dict[str, Any]) -> bool:
-    return status_of(gate["socket"], gate["path"], _GATE_REQUEST)[0] == 200

@@ -30,6 +30,15 @@ class Layout:
         """One activation at a time on a host: they share Caddy and systemd."""
         return self.root / "run/farrier-release.lock"
 
+    def stack_lock(self, stack: str) -> Path:
+        """One deploy or rollback of a stack at a time."""
+        return self.root / "run/farrier-release" / f"{stack}.lock"
+
+    @property
+    def passing_units(self) -> Path:
+        """Unit files that a reboot forgets."""
+        return self.root / "run/systemd/system"
+
     @property
     def local_ca(self) -> Path:
         """The root certificate of Caddy's internal CA."""
@@ -46,6 +55,10 @@ class Layout:
     def state(self, stack: str) -> Path:
         """The journal of the stack's activations."""
         return self.home(stack) / "state.json"
+
+    def history(self, stack: str) -> Path:
+        """Who did what, when."""
+        return self.home(stack) / "history.jsonl"
 
     def credential(self, stack: str, name: str) -> Path:
         """One secret file."""

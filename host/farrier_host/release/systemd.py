@@ -3,19 +3,85 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 _CADDY_LIMIT = 20  # seconds: a reload that cannot finish would leave Caddy "reloading" for ever
 _CADDYFILE = Path("/etc/caddy/Caddyfile")
+_PROPERTIES = (
+    "Id,ActiveState,SubState,Result,UnitFileState,InvocationID,StatusText,NRestarts,"
+    "ActiveEnterTimestamp,StateChangeTimestamp"
+)
+_DOWN = ("inactive", "failed")
+_KEPT_DOWN = ("disabled", "masked", "masked-runtime")
 
 
 class Failed(Exception):
-    """A step of an activation failed. `unit` is the one to look at."""
+    """A step of an activation failed. `unit` is the one to look at; `said`, its journal, where it will be gone."""
 
-    def __init__(self, unit: str, reason: str) -> None:
+    def __init__(self, unit: str, reason: str, said: str = "") -> None:
         super().__init__(reason)
-        self.unit, self.reason = unit, reason
+        self.unit, self.reason, self.said = unit, reason, said
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A unit as systemd has it at one moment."""
+
+    state: str  # ActiveState: active, activating, deactivating, inactive, failed
+    sub: str
+    result: str  # of the last run: success, exit-code, timeout, …
+    enabled: str  # UnitFileState
+    invocation: str  # another one for every start; empty while down
+    status: str  # what the program says of itself
+    restarts: int  # by systemd itself, since the last start by hand
+    started: int | None  # seconds since 1970; None when not up
+    changed: int | None  # since when it is in this state
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it has said READY and runs."""
+        return self.state in ("active", "reloading")
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it neither runs nor is about to."""
+        return self.state in _DOWN
+
+    @property
+    def is_kept_down(self) -> bool:
+        """Whether an administrator disabled or masked it: ours are all enabled when they come."""
+        return self.enabled in _KEPT_DOWN
+
+
+def look(units: Iterable[str]) -> dict[str, Seen]:
+    """How units are, in one question; one that does not exist is `inactive`."""
+    names = list(units)
+    if not names:
+        return {}
+    command = ["systemctl", "show", "--timestamp=unix", f"--property={_PROPERTIES}", *names]
+    said = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in said.strip().split("\n\n")]
+    return {name: _seen(block) for name, block in zip(names, blocks, strict=True)}
+
+
+def _seen(block: dict[str, str]) -> Seen:
+    return Seen(
+        state=block["ActiveState"],
+        sub=block["SubState"],
+        result=block.get("Result", ""),
+        enabled=block.get("UnitFileState", ""),
+        invocation=block.get("InvocationID", ""),
+        status=block.get("StatusText", ""),
+        restarts=int(block.get("NRestarts", 0)),
+        started=_time(block.get("ActiveEnterTimestamp", "")) if block["ActiveState"] not in _DOWN else None,
+        changed=_time(block.get("StateChangeTimestamp", "")),
+    )
+
+
+def _time(text: str) -> int | None:
+    return int(text.removeprefix("@")) if text.startswith("@") else None
 
 
 def daemon_reload() -> None:
@@ -36,26 +102,7 @@ def stop(units: Sequence[str]) -> None:
 
 def running(units: Sequence[str]) -> list[str]:
     """Those of `units` that are not down."""
-    asked = [
-        subprocess.run(["systemctl", "is-active", unit], check=False, capture_output=True, text=True) for unit in units
-    ]
-    down = ("inactive", "failed", "unknown")
-    return [unit for unit, answer in zip(units, asked, strict=True) if answer.stdout.strip() not in down]
-
-
-def kept_down(units: Sequence[str]) -> set[str]:
-    """Those of `units` that an administrator disabled or masked: ours are all enabled when they come."""
-    asked = [
-        subprocess.run(["systemctl", "is-enabled", unit], check=False, capture_output=True, text=True) for unit in units
-    ]
-    return {unit for unit, answer in zip(units, asked, strict=True) if answer.stdout.strip() in ("disabled", "masked")}
-
-
-def started(unit: str) -> int | None:
-    """When the unit came up, in seconds since 1970; None when it is not up."""
-    command = ["systemctl", "show", "--timestamp=unix", "--property=ActiveEnterTimestamp", "--value", unit]
-    answer = subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip()
-    return int(answer.removeprefix("@")) if answer.startswith("@") else None
+    return [unit for unit, seen in look(units).items() if not seen.is_down]
 
 
 def disable(units: Sequence[str]) -> None:
@@ -85,6 +132,11 @@ def start(unit: str) -> None:
 def start_later(unit: str) -> None:
     """Queue a start and come back at once: for early boot, where waiting would wait for itself."""
     subprocess.run(["systemctl", "start", "--no-block", unit], check=False)
+
+
+def ask_to_end(unit: str) -> None:
+    """SIGTERM to the unit's main process alone: it ends when its work in hand is done, without a time limit."""
+    subprocess.run(["systemctl", "kill", "--kill-who=main", "--signal=TERM", unit], check=False, capture_output=True)
 
 
 def journal(unit: str, lines: int = 20) -> str:

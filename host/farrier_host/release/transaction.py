@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
-from typing import Any
+from dataclasses import replace
 
 from farrier_host.release import files, state, systemd
+from farrier_host.release.bridge import Bridge
 from farrier_host.release.decide import decide
 from farrier_host.release.files import FileSet, Refused
 from farrier_host.release.health import outdated
-from farrier_host.release.http import status_of
 from farrier_host.release.layout import Layout
 from farrier_host.release.state import ACTIVATING, CONFIRMED, UNCONFIRMED, State
+from farrier_host.release.step import Step
+from farrier_host.release.steps import Way
 from farrier_host.release.systemd import Failed
+from farrier_host.release.workers import FOLLOW, Workers
 
 Say = Callable[[str], None]
-Step = Callable[[], None]
-_GATE_REQUEST = 5.0  # seconds for one request of a gate
-_GATE_PAUSE = 0.2
 _LONGEST_ACTIVATION = 3600  # seconds after which one that has not come to its end is taken for dead
 
 
@@ -32,34 +30,35 @@ class Transaction:
     def __init__(self, layout: Layout, stack: str, say: Say) -> None:
         self.layout, self.stack, self.say = layout, stack, say
 
-    def activate(self, release: str, confirm_within: int) -> State:
+    def activate(self, release: str, confirm_within: int, who: str = "", mode: str = FOLLOW) -> State:
         """Make `release` live; on a failed step the release before it comes back and Failed is raised.
 
         It stays `unconfirmed`; after `confirm_within` seconds without `confirm` it goes back by itself. So it does when
-        this process is killed in the middle: the timer is set before anything changes.
+        this process is killed in the middle: the timer is set before anything changes. `mode`: how workers go over.
         """
-        new = files.of_release(self.layout, self.stack, release)
-        with self._lock():
+        files.read_plan(self.layout, self.stack, release)
+        with self.lock():
             before = self._settled()
             if before.active == release:
-                self._mend(release)
-                return before
-            old = self._live_now(before.active)
-            self._save(State(ACTIVATING, release, before.active))
+                return self._mend(release, before, mode)
+            opened = State(ACTIVATING, release, before.active, before.previous, who=who, alone=before.alone)
+            self.save(opened)
             try:
                 self._go_back_later(release, confirm_within + _LONGEST_ACTIVATION)
-                for step in self._steps(old, new, release):
-                    step()
+                way = self._way([before.active], release)
+                way.mode = mode
+                self._carry_out(way.steps([]))
             except (Failed, OSError) as error:
-                self._restore(before.active, _reason(error))
+                self._restore(_reason(error))
                 raise
             self._point_current(release)
             self._go_back_later(release, confirm_within)
-            return self._save(State(UNCONFIRMED, release, before.active))
+            now = state.load(self.layout, self.stack)
+            return self.save(replace(now, phase=UNCONFIRMED, followers=way.followers, proven=False, alone={}))
 
     def confirm(self, release: str) -> State:
         """Somebody proved that `release` works: it stays. Raises Refused when it is no longer there to confirm."""
-        with self._lock():
+        with self.lock():
             now = state.load(self.layout, self.stack)
             if now.phase == ACTIVATING:
                 raise Refused(
@@ -67,128 +66,146 @@ class Transaction:
                 )
             if now.active != release:
                 raise Refused(f"{self.stack}: release {release} is not live, {now.active} is. {now.message}".rstrip())
-            after = now if now.is_settled else self._save(State(CONFIRMED, release, now.previous))
+            if not now.is_settled:
+                now = self.save(replace(now, phase=CONFIRMED, earlier=None, touched=()))
             self._forget_timer(release)
-            return after
+            return now
+
+    def note_proven(self) -> None:
+        """A real job went through the workers."""
+        with self.lock():
+            self.save(replace(state.load(self.layout, self.stack), proven=True))
 
     def back(self, reason: str, only: str | None = None) -> State:
         """Take an unconfirmed release back (`only`: if it is still that one). Raises Refused when all is confirmed."""
-        with self._lock():
+        with self.lock():
             now = state.load(self.layout, self.stack)
             if now.is_settled or only not in (None, now.active):
                 raise Refused(
                     f"{self.stack}: nothing to take back, release {now.active} is confirmed since {now.since}"
                 )
-            return self._restore(now.previous, reason)
+            return self._restore(reason)
+
+    def settle(self) -> State | None:
+        """Take back what an activation left half-way that has come to its end; None: it left nothing."""
+        with self.lock():
+            if state.load(self.layout, self.stack).phase != ACTIVATING:
+                return None
+            return self._restore("its activation died half-way")
 
     def recover(self) -> State | None:
-        """At early boot, after a crash in the middle: the old files, before anything starts. None: nothing was open."""
+        """At early boot, after a crash in the middle: the old files, before anything starts. None: nothing was open.
+
+        Every process is new then, so that there is nothing to bridge and no job to end.
+        """
         now = state.load(self.layout, self.stack)
         if now.is_settled:
             return None
-        old, failed = files.of_release(self.layout, self.stack, now.previous), self._live_now(now.active, now.previous)
+        old = files.of_release(self.layout, self.stack, now.previous)
+        failed = self._live(now.active, now.previous)
         # What starts at boot is set anew as a whole: the crash may have come between a unit and its link.
-        whole = decide(FileSet(), old)
-        systemd.disable(decide(failed, old).disable)
+        gone = decide(failed, old)
+        systemd.disable([*gone.remove, *gone.retire])
         files.replace_units(self.layout, failed, old)
         files.replace_sites(self.layout, failed, old)
         systemd.daemon_reload()
-        systemd.enable(whole.enable)
+        systemd.enable(decide(FileSet(), old).enable)
         if old.units:
             systemd.start_later(f"{self.stack}.target")
         self._point_current(now.previous)
         message = f"release {now.active} was taken back at boot: nobody had confirmed it before the host went down"
-        return self._save(State(CONFIRMED, now.previous, None, message=message))
+        return self.save(State(CONFIRMED, now.previous, now.earlier, message=message))
 
-    def _mend(self, release: str) -> None:
+    def _mend(self, release: str, now: State, mode: str) -> State:
         """Bring the live release to what it should be: its files, and every unit up."""
         try:
-            for step in self._steps(
-                self._live_now(release), files.of_release(self.layout, self.stack, release), release
-            ):
-                step()
+            way = self._way([release], release)
+            way.mode = mode
+            self._carry_out(way.steps(self._leftovers([release], ())), is_noted=False)
         except (Failed, OSError) as error:
             unit = error.unit if isinstance(error, Failed) else self.stack
             raise Failed(unit, f"release {release} is live and could not be mended: {_reason(error)}") from None
         self._point_current(release)
+        return self.save(replace(now, alone={}, followers=now.followers | way.followers))
 
     def _settled(self) -> State:
         """The state, after taking back what an earlier activation left open (its play died, or it crashed)."""
         now = state.load(self.layout, self.stack)
         if now.is_settled:
             return now
-        return self._restore(now.previous, "it was never confirmed, and another activation began")
+        return self._restore("it was never confirmed, and another activation began")
 
-    def _steps(self, old: FileSet, new: FileSet, release: str | None) -> Iterator[Step]:
-        """What leads from the live files `old` to those of `release`, in order; each step may raise Failed."""
-        actions = decide(old, new)
-        plan = files.read_plan(self.layout, self.stack, release) if release else {"units": [], "gates": []}
+    def _way(self, releases: list[str | None], to: str | None, touched: Iterable[str] | None = None) -> Way:
+        """From what `releases` put live to the release `to`."""
+        old, new = self._live(*releases), files.of_release(self.layout, self.stack, to)
+        seen = systemd.look({*old.instances(), *new.instances()})
+        plan = files.read_plan(self.layout, self.stack, to) if to else None
+        stopped = {unit for unit, each in seen.items() if not each.is_up}
+        stale = outdated(plan, {unit: each for unit, each in seen.items() if each.is_up}) if plan else []
+        actions = decide(
+            old, new, touched=None if touched is None else frozenset(touched), outdated=stale, stopped=stopped
+        )
+        way = Way(self.layout, old, new, actions, Workers(self.layout, self.say))
+        if plan is not None and to is not None:
+            way.plan, way.folder = plan, self.layout.release(self.stack, to)
         # What an administrator disabled or masked stays down.
-        down = systemd.kept_down([unit for unit in new.instances() if unit not in actions.enable])
-        restart = dict.fromkeys([*actions.restart, *outdated(plan, [*actions.start])])
-        yield partial(systemd.stop, [*actions.disable, *actions.stop])
-        yield partial(systemd.disable, actions.disable)
-        yield partial(files.replace_units, self.layout, old, new)
-        yield systemd.daemon_reload
-        yield partial(systemd.enable, actions.enable)
-        yield from (partial(self._restart, unit) for unit in restart if unit not in down)
-        yield from (partial(systemd.start, unit) for unit in actions.start if unit not in down)
-        # Readiness may hang on what is down on purpose.
-        yield from (partial(self._gate, gate) for gate in plan["gates"] if not down)
-        if old.sites != new.sites:
-            yield partial(files.replace_sites, self.layout, old, new)
-            yield self._reload_caddy
+        way.down = frozenset(
+            unit for unit, each in seen.items() if each.is_kept_down and unit not in actions.enable and not each.is_up
+        )
+        return way
 
-    def _restart(self, unit: str) -> None:
-        self.say(f"restart {unit}")
-        systemd.restart(unit)
+    def _leftovers(self, releases: Iterable[str | None], touched: Iterable[str]) -> list[Bridge]:
+        """Second generations that are still there, of services whose main process nobody touched."""
+        found: dict[str, Bridge] = {}
+        for release in releases:
+            with suppress(Refused):
+                plan = files.read_plan(self.layout, self.stack, release) if release else {}
+                found |= {spec["unit"]: Bridge(self.layout, spec) for spec in plan.get("bridges", [])}
+        left = [bridge for bridge in found.values() if bridge.is_untidy()]
+        return [bridge for bridge in left if not set(bridge.main_units) & set(touched)]
 
-    def _gate(self, gate: dict[str, Any]) -> None:
-        self.say(f"wait until {gate['unit']} is ready")
-        deadline = time.monotonic() + gate["within"]
-        status, body = status_of(gate["socket"], gate["path"], _GATE_REQUEST)
-        while status != 200:
-            if time.monotonic() > deadline:
-                raise Failed(
-                    gate["unit"], f"GET {gate['path']} answers {status or 'nothing'} after {gate['within']} s: {body}"
-                )
-            time.sleep(_GATE_PAUSE)
-            status, body = status_of(gate["socket"], gate["path"], _GATE_REQUEST)
+    def _carry_out(self, steps: Iterable[Step], *, is_noted: bool = True) -> None:
+        for step in steps:
+            if step.touches and is_noted:
+                now = state.load(self.layout, self.stack)
+                self.save(replace(now, touched=tuple(sorted({*now.touched, *step.touches}))))
+            if step.say:
+                self.say(step.say)
+            step.do()
 
-    def _reload_caddy(self) -> None:
-        self.say("reload Caddy")
-        systemd.reload_caddy()
-
-    def _restore(self, previous: str | None, reason: str) -> State:
-        """Put `previous` back. A step that fails is told, and must not keep the others from being done."""
+    def _restore(self, reason: str) -> State:
+        """Put the release before back. A step that fails is told, and must not keep the others from being done."""
         failed = state.load(self.layout, self.stack)
+        previous = failed.previous
         self.say(f"going back to {previous or 'nothing (there was no release before)'}")
         try:
-            old = files.of_release(self.layout, self.stack, previous)
+            way = self._way([failed.active, previous], previous, failed.touched)
         except Refused as error:
-            return self._save(
-                State(CONFIRMED, failed.active, None, message=f"{reason}\nNothing to go back to: {error}")
-            )
-        for step in self._steps(self._live_now(failed.active, previous), old, previous):
+            told = f"{reason}\nNothing to go back to: {error}"
+            return self.save(State(CONFIRMED, failed.active, None, message=told))
+        for step in way.steps(self._leftovers([failed.active, previous], failed.touched)):
             try:
-                step()
+                self._carry_out([step])
             except (Failed, OSError) as error:
                 reason += f"\nGoing back met a fault of its own: {_reason(error)}"
         self._point_current(previous)
-        after = State(CONFIRMED, previous, None, message=f"release {failed.active} was taken back: {reason}")
-        self._save(after)
+        message = f"release {failed.active} was taken back: {reason}"
+        after = State(CONFIRMED, previous, failed.earlier, message=message, followers=way.followers)
+        after = self.save(replace(after, proven=True))
         self._forget_timer(failed.active)
         return after
 
-    def _live_now(self, *releases: str | None) -> FileSet:
-        """What is live, whichever of the releases put it there."""
-        starts: dict[str, tuple[str, ...]] = {}
+    def _live(self, *releases: str | None) -> FileSet:
+        """What is live, whichever of the releases put it there; the first knows best what its files start."""
+        of = FileSet()
         for release in releases:
             with suppress(Refused):  # its folder was deleted: what it started is not known
-                starts = files.of_release(self.layout, self.stack, release).starts | starts
-        return files.live(self.layout, self.stack, starts)
+                each = files.of_release(self.layout, self.stack, release)
+                of = FileSet(starts=each.starts | of.starts, changes=each.changes | of.changes)
+        return files.live(self.layout, self.stack, of)
 
-    def _save(self, new: State) -> State:
+    def save(self, new: State) -> State:
+        """Write the state down."""
         return state.save(self.layout, self.stack, new)
 
     def _point_current(self, release: str | None) -> None:
@@ -217,7 +234,7 @@ class Transaction:
         return f"farrier-goback-{self.stack}-{release}"
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """One change of what is live at a time on this host."""
         self.layout.lock.parent.mkdir(parents=True, exist_ok=True)
         with self.layout.lock.open("a") as file:
@@ -230,6 +247,6 @@ def _reason(error: Failed | OSError) -> str:
     if isinstance(error, OSError):
         return str(error)
     # Caddy's journal is its access log in JSON: what it says against a configuration is in the reason already.
-    lines = systemd.journal(error.unit) if error.unit != "caddy.service" else ""
+    lines = error.said or (systemd.journal(error.unit) if error.unit != "caddy.service" else "")
     tail = f"\nLast lines of `journalctl -u {error.unit}`:\n{lines}" if lines else ""
     return f"{error.unit}: {error.reason}{tail}"

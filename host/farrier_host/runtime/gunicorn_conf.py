@@ -1,14 +1,62 @@
-"""The configuration of gunicorn for every `asgi` service: a worker names itself to the guard, and to nobody else."""
+"""The configuration of gunicorn for every `asgi` service: workers that name themselves, and that part patiently."""
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+from gunicorn.arbiter import Arbiter
+from uvicorn.server import Server
+from uvicorn_worker import UvicornWorker
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
+
+PATIENCE = 1.0  # seconds that a connection has for its first request once the worker is told to end
+_LOOK = 0.02
+
+
+class PatientServer(Server):
+    """At the end serves every connection that it has accepted.
+
+    Uvicorn closes a connection at once on which no request has come yet. One that was accepted in the milliseconds
+    before the signal still carries a request, and a proxy must not send a POST a second time.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, wait for the requests of what was accepted, then end as uvicorn does."""
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        await asyncio.sleep(_LOOK)  # what was accepted a moment ago becomes a connection in the loop's next turn
+        while asyncio.get_running_loop().time() < deadline and self._awaits_request():
+            await asyncio.sleep(_LOOK)
+        await super().shutdown(sockets)
+
+    def _awaits_request(self) -> bool:
+        return any(getattr(each, "cycle", each) is None for each in self.server_state.connections)
+
+
+class PatientWorker(UvicornWorker):
+    """Uvicorn's worker, with a server that parts patiently."""
+
+    async def _serve(self) -> None:
+        self.config.app = self.wsgi
+        server = PatientServer(config=self.config)
+        self._install_sigquit_handler()
+        await server.serve(sockets=self.sockets)
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+
+worker_class = PatientWorker
 
 
 def post_worker_init(worker: Any) -> None:

@@ -100,12 +100,14 @@ def test_two_hosts_differ_in_their_own_lines_only(repository: Any, jobs: str) ->
     assert json.loads(json.dumps(one).replace("a.example.org", "b.example.org")) == json.loads(json.dumps(two))
 
 
-def test_memory_is_the_sum_of_what_services_may_use(repository: Any, jobs: str) -> None:
+def test_memory_counts_every_service_and_a_second_generation_of_the_largest_web_service(
+    repository: Any, jobs: str
+) -> None:
     limited = jobs.replace("queues: [fast", "limits: {memory: 1G}, queues: [fast").replace(
         "routes: [", "limits: {memory: 500M}, routes: ["
     )
     repository.stack("knee", limited)
-    assert repository.plan("knee").memory == 100 * 2**20 + 500 * 2**20 + 2 * 2**30
+    assert repository.plan("knee").memory == 100 * 2**20 + 2 * 500 * 2**20 + 2 * 2**30
 
 
 def test_packages_follow_the_kinds(repository: Any, small: str, jobs: str) -> None:

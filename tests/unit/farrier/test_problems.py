@@ -74,6 +74,13 @@ def test_two_stacks_cannot_have_the_same_unit(repository: Any, small: str) -> No
     assert "the unit 'a-b-c' is already one of stack 'a'" in problem
 
 
+def test_a_service_cannot_take_the_unit_of_another_ones_second_generation(repository: Any, small: str) -> None:
+    other = small.replace("  web:\n", "  web-next:\n").split("services:\n")[1].replace("path: /}", "path: /b}")
+    repository.stack("a", small + other)
+    (problem,) = repository.problems("a")
+    assert "the unit 'a-web-next' is already one of the service 'web'" in problem
+
+
 @pytest.mark.parametrize("name", ["envs", "host", "tools", "cache", "caddy", "root"])
 def test_a_stack_cannot_take_the_name_of_a_folder_of_ours(repository: Any, small: str, name: str) -> None:
     repository.stack(name, small)

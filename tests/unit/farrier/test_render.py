@@ -72,7 +72,7 @@ def test_prefixes_get_their_own_handles(repository: Any, small: str) -> None:
     assert "handle_path /api/* {" in text
     assert "redir /api /api/" in text
     assert "handle {" in text
-    assert "reverse_proxy unix//run/farrier/knee/web.sock" in text
+    assert "reverse_proxy unix//run/farrier/knee/web.live.sock" in text
 
 
 def test_systemd_accepts_every_unit(repository: Any, jobs: str, tmp_path: Path) -> None:

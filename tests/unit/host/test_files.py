@@ -44,7 +44,7 @@ def test_only_files_of_the_stack_are_taken_for_live(layout: Layout) -> None:
     (layout.units / "knee-web.service").write_text(NOTICE)
     (layout.units / "knee-x-web.service").write_text(NOTICE.replace("knee", "knee-x"))
     (layout.units / "knee-own.service").write_text("[Unit]\nDescription=an administrator's\n")
-    assert list(files.live(layout, "knee", {}).units) == ["knee-web.service"]
+    assert list(files.live(layout, "knee", FileSet()).units) == ["knee-web.service"]
 
 
 def test_replacing_writes_what_differs_and_removes_what_is_gone(layout: Layout) -> None:

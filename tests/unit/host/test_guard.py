@@ -40,7 +40,7 @@ class Guarded:
         self.notify.bind(str(folder / "notify"))
         guard = [sys.executable, str(RUNTIME / "guard.py"), "--socket", self.socket, "--path", path, "--workers", "2"]
         server = [str(Path(sys.executable).parent / "gunicorn"), "--config", str(RUNTIME / "gunicorn_conf.py")]
-        server += ["--worker-class", "uvicorn_worker.UvicornWorker", "--workers", "2", "--no-control-socket"]
+        server += ["--workers", "2", "--no-control-socket"]
         server += ["--bind", f"unix:{self.socket}", "application:app"]
         told = {"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "3000000", "GATE": str(self.gate)}
         self.process = subprocess.Popen(

@@ -1,0 +1,194 @@
+"""The commands of farrier-release: each takes the parsed options and gives the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pwd
+import socket
+import sys
+from dataclasses import asdict
+from functools import partial
+
+from farrier_host.release import history, lock, state, systemd
+from farrier_host.release.deploy import DONE, FAILED, Deployer, Order, Outcome, as_json
+from farrier_host.release.files import Refused
+from farrier_host.release.follow import follow
+from farrier_host.release.health import complaints
+from farrier_host.release.history import Entry
+from farrier_host.release.layout import Layout
+from farrier_host.release.status import as_json as statuses_as_json
+from farrier_host.release.status import as_text, known
+from farrier_host.release.status import collect as collect_status
+from farrier_host.release.systemd import Failed
+from farrier_host.release.transaction import Transaction
+from farrier_host.release.verify import Verifier
+
+_say = partial(print, flush=True)
+_say_aside = partial(print, file=sys.stderr, flush=True)
+
+
+def list_releases(options: argparse.Namespace, layout: Layout) -> int:
+    """The releases that are kept, with what they are."""
+    now = known(layout, options.stack)
+    for release in sorted(path.name for path in (layout.home(options.stack) / "releases").glob("[0-9]*")):
+        mark = now.phase if release == now.active else "previous" if release == now.previous else ""
+        print(f"{release}  {mark}".rstrip())
+    return DONE
+
+
+def status(options: argparse.Namespace, layout: Layout) -> int:
+    """What is live."""
+    stacks = [options.stack] if options.stack else layout.stacks()
+    found = {stack: collect_status(layout, stack) for stack in stacks}
+    if options.json:
+        print(statuses_as_json(found))
+    for stack, each in found.items() if not options.json else ():
+        print(as_text(stack, each, is_whole=bool(options.stack)))
+    return DONE
+
+
+def show_history(options: argparse.Namespace, layout: Layout) -> int:
+    """Who did what."""
+    known(layout, options.stack)
+    entries = history.read(layout, options.stack)
+    if options.json:
+        print(json.dumps([asdict(entry) for entry in entries], indent=2))
+    for entry in entries if not options.json else ():
+        seconds, why = f" ({entry.seconds:g} s)" if entry.seconds else "", f" · {entry.reason}" if entry.reason else ""
+        print(f"{entry.when}  {entry.who or '-':<20} {entry.what:<8} {entry.release}: {entry.result}{seconds}{why}")
+    return DONE
+
+
+def check(options: argparse.Namespace, layout: Layout) -> int:
+    """What is not as it should be."""
+    now = known(layout, options.stack)
+    if now.active is None:
+        raise Refused(f"{options.stack}: nothing is live")
+    found = complaints(layout, options.stack, now.active)
+    print("\n".join(found) or f"{options.stack}: release {now.active} is as it should be")
+    return FAILED if found else DONE
+
+
+def deploy(options: argparse.Namespace, layout: Layout) -> int:
+    """From activation to confirmation."""
+    order = Order(_who(options), options.reason, options.workers, options.confirm_within, options.verify)
+    return _told(Deployer(layout, options.stack, order, _say_aside).deploy(options.release), options)
+
+
+def rollback(options: argparse.Namespace, layout: Layout) -> int:
+    """Bring a release back."""
+    known(layout, options.stack)
+    order = Order(_who(options), options.reason, options.workers)
+    return _told(Deployer(layout, options.stack, order, _say_aside).rollback(options.release), options)
+
+
+def _told(outcome: Outcome, options: argparse.Namespace) -> int:
+    if options.json:
+        print(json.dumps(as_json(outcome)))
+    else:
+        print("\n".join(outcome.said))
+        print(outcome.error or f"{outcome.stack}: {outcome.result} in {outcome.seconds:g} s", flush=True)
+    return outcome.code
+
+
+def verify(options: argparse.Namespace, layout: Layout) -> int:
+    """The verify steps alone."""
+    release = known(layout, options.stack).active
+    if release is None or options.release not in (None, release):
+        raise Refused(f"{options.stack}: {release or 'nothing'} is live, not {options.release or 'a release'}")
+    steps = Verifier(layout, options.stack, release, _say).run()
+    print(f"{options.stack}: {steps} {'step' if steps == 1 else 'steps'}, all as they should be")
+    return DONE
+
+
+def activate(options: argparse.Namespace, layout: Layout) -> int:
+    """Start the activation under systemd and wait."""
+    order = Order(_who(options), workers=options.workers, confirm_within=options.confirm_within)
+    with lock.hold(layout, options.stack, order.who, f"activation of {options.release}"):
+        try:
+            Deployer(layout, options.stack, order, _say_aside).activate(options.release)
+        except Failed as error:
+            now = state.load(layout, options.stack)
+            raise Failed(error.unit, f"{error.reason}\nRelease {now.active or '(none)'} serves.") from None
+    if state.load(layout, options.stack).is_settled:
+        print(f"{options.stack}: release {options.release} is live already")
+    else:
+        within = options.confirm_within
+        print(f"{options.stack}: release {options.release} is live; it goes back in {within} s unless confirmed")
+    return DONE
+
+
+def run_activation(options: argparse.Namespace, layout: Layout) -> int:
+    """The activation itself."""
+    transaction = Transaction(layout, options.stack, _say)
+    transaction.activate(options.release, options.confirm_within, options.who, options.workers)
+    return DONE
+
+
+def settle(options: argparse.Namespace, layout: Layout) -> int:
+    """After an activation's end."""
+    restored = Transaction(layout, options.stack, _say).settle()
+    if restored:
+        print(restored.message)
+    return DONE
+
+
+def confirm(options: argparse.Namespace, layout: Layout) -> int:
+    """End the trial: it stays."""
+    Transaction(layout, options.stack, _say).confirm(options.release)
+    print(f"{options.stack}: release {options.release} is confirmed")
+    return DONE
+
+
+def expire(options: argparse.Namespace, layout: Layout) -> int:
+    """The time is over."""
+    now = Transaction(layout, options.stack, _say).back("nobody confirmed it in time", only=options.release)
+    history.note(layout, options.stack, Entry("back", now.active, "nobody confirmed the release in time", who="timer"))
+    print(now.message)
+    return DONE
+
+
+def back(options: argparse.Namespace, layout: Layout) -> int:
+    """End the trial: the release before comes back."""
+    known(layout, options.stack)
+    reason = sys.stdin.read().strip() if options.reason == "-" else options.reason
+    now = Transaction(layout, options.stack, _say).back(reason, only=options.release)
+    history.note(layout, options.stack, Entry("back", now.active, "taken back", who=_user(), reason=reason))
+    print(f"{options.stack}: release {now.active or '(none)'} serves")
+    return DONE
+
+
+def follow_workers(options: argparse.Namespace, layout: Layout) -> int:
+    """Watch the workers that follow later."""
+    follow(layout, options.stack, _say)
+    return DONE
+
+
+def recover(options: argparse.Namespace, layout: Layout) -> int:
+    """At early boot."""
+    del options
+    broken = DONE
+    for stack in layout.stacks():
+        try:
+            restored = Transaction(layout, stack, _say).recover()
+        except (Refused, Failed, OSError, ValueError) as error:  # one stack must not keep the others from being mended
+            print(f"{stack}: could not be taken back: {error}", file=sys.stderr)
+            broken = FAILED
+            continue
+        now = state.load(layout, stack)
+        if restored:
+            history.note(layout, stack, Entry("back", now.active, now.message.split("\n", 1)[0], who="boot"))
+            print(f"{stack}: {restored.message}")
+        elif now.followers or (now.active and not now.proven):
+            systemd.start_later(f"farrier-follow@{stack}.service")
+    return broken
+
+
+def _who(options: argparse.Namespace) -> str:
+    return str(options.who) or _user()
+
+
+def _user() -> str:
+    return f"{os.environ.get('SUDO_USER') or pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"

@@ -1,0 +1,207 @@
+"""A deploy or a rollback from its beginning to its end, under the stack's lock, and what is told of it."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+
+from farrier_host.release import files, history, lock, state, systemd
+from farrier_host.release.files import Refused
+from farrier_host.release.health import complaints, missing
+from farrier_host.release.history import Entry
+from farrier_host.release.layout import Layout
+from farrier_host.release.state import State
+from farrier_host.release.systemd import Failed
+from farrier_host.release.transaction import Transaction
+from farrier_host.release.verify import Verifier, VerifyFailed
+from farrier_host.release.workers import job_of, told
+
+Say = Callable[[str], None]
+DONE, FAILED, REFUSED, FOLLOWS = 0, 1, 2, 3  # exit codes
+_TOOL = "/usr/local/sbin/farrier-release"
+
+
+@dataclass
+class Outcome:
+    """How it went; also what `--json` prints. `restarted`: units with another process than before."""
+
+    stack: str
+    release: str
+    result: str = "done"
+    changed: bool = False
+    said: list[str] = field(default_factory=list)
+    restarted: list[str] = field(default_factory=list)
+    followers: list[dict[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+    error: str = ""
+
+    @property
+    def code(self) -> int:
+        """The exit code."""
+        if self.error:
+            return FAILED
+        return FOLLOWS if self.followers else DONE
+
+
+@dataclass(frozen=True)
+class Order:
+    """Who wants what: `workers` says how workers go over (follow, wait, now)."""
+
+    who: str
+    reason: str = ""
+    workers: str = "follow"
+    confirm_within: int = 600  # seconds
+    verify: bool = False  # also when nothing changed
+
+
+class Deployer:
+    """Carries out orders for one stack. `say` is told each step."""
+
+    def __init__(self, layout: Layout, stack: str, order: Order, say: Say) -> None:
+        self.layout, self.stack, self.order, self.say = layout, stack, order, say
+        self.transaction = Transaction(layout, stack, say)
+
+    def deploy(self, release: str) -> Outcome:
+        """Make a release live and prove it; or, where it is live, mend what is not well. Raises Refused."""
+        files.read_plan(self.layout, self.stack, release)
+        with lock.hold(self.layout, self.stack, self.order.who, f"deploy of {release}"):
+            now = state.load(self.layout, self.stack)
+            is_trial = now.active != release or not now.is_settled
+            faults = [] if is_trial else complaints(self.layout, self.stack, release)
+            if not is_trial and not faults and not self.order.verify:
+                well = f"{self.stack}: release {release} is live, and all is well with it"
+                return Outcome(self.stack, release, "nothing to do", said=[well])
+            outcome = Outcome(self.stack, release, changed=is_trial or bool(faults))
+            outcome.said += [f"{self.stack}: mended: {fault}" for fault in faults]
+            what = "deploy" if is_trial else "mend" if faults else "verify"
+            return self._noted(what, outcome, partial(self._go_live, outcome, is_trial=is_trial))
+
+    def rollback(self, release: str | None) -> Outcome:
+        """Bring a release back, the one before where none is named; its gates are its proof. Raises Refused."""
+        with lock.hold(self.layout, self.stack, self.order.who, "rollback"):
+            target = self._target(state.load(self.layout, self.stack), release)
+            outcome = Outcome(self.stack, target, "rolled back", changed=True)
+            return self._noted("rollback", outcome, partial(self._go_back, outcome))
+
+    def _noted(self, what: str, outcome: Outcome, act: Callable[[], None]) -> Outcome:
+        """Act; time, processes that are others, followers, and a line in the history."""
+        started, before = time.monotonic(), self._processes()
+        try:
+            act()
+        except (Failed, VerifyFailed, OSError) as error:
+            outcome.error, outcome.result = str(error), "failed"
+        now = state.load(self.layout, self.stack)
+        outcome.seconds = round(time.monotonic() - started, 1)
+        after = self._processes()
+        outcome.restarted = sorted(unit for unit in before.keys() & after.keys() if before[unit] != after[unit])
+        outcome.followers = [{"unit": unit, "job": each["job"]} for unit, each in sorted(now.followers.items())]
+        outcome.said += [] if outcome.error else told(now.followers)
+        if outcome.error:
+            outcome.error += f"\nRelease {now.active or '(none)'} serves."
+        if outcome.changed or outcome.error:
+            short = outcome.error.split("\n", 1)[0] if outcome.error else outcome.result
+            entry = Entry(what, outcome.release, short, self.order.who, self.order.reason, outcome.seconds)
+            history.note(self.layout, self.stack, entry)
+        return outcome
+
+    def _go_live(self, outcome: Outcome, *, is_trial: bool) -> None:
+        if outcome.changed:
+            self.activate(outcome.release)
+        try:
+            outcome.said += self._prove()
+        except VerifyFailed as error:
+            if is_trial:
+                self.transaction.back(str(error), only=outcome.release)
+            raise
+        if is_trial:
+            self._confirm(outcome.release)
+            outcome.said.append(f"{self.stack}: release {outcome.release} is confirmed")
+        self._let_follow()
+
+    def _go_back(self, outcome: Outcome) -> None:
+        self.activate(outcome.release)
+        self._confirm(outcome.release)
+        self.transaction.note_proven()  # in its time
+        outcome.said.append(f"{self.stack}: release {outcome.release} is live again")
+        self._let_follow()
+
+    def _confirm(self, release: str) -> None:
+        try:
+            self.transaction.confirm(release)
+        except Refused as error:  # it went back meanwhile
+            raise Failed(self.stack, str(error)) from None
+
+    def activate(self, release: str) -> None:
+        """Activate under systemd and wait; when this process dies, the activation goes on. Raises Failed, Refused."""
+        before = state.load(self.layout, self.stack)
+        name = f"farrier-activate-{self.stack}"
+        own = ["--who", self.order.who, "--workers", self.order.workers]
+        inner = [_TOOL, "run-activation", self.stack, release, *own]
+        # However the activation ends, also by kill -9: what it left half-way is taken back.
+        unit = ["systemd-run", "--quiet", "--collect", "--wait", f"--unit={name}"]
+        unit += [f"--property=ExecStopPost={_TOOL} settle {self.stack}"]
+        within = ["--confirm-within", str(self.order.confirm_within)]
+        done = subprocess.run([*unit, *inner, *within], check=False, capture_output=True, text=True)
+        if done.returncode == 0:
+            return
+        if "already" in done.stderr:
+            raise Refused(f"another activation of {self.stack} runs; see `journalctl -fu {name}`")
+        now = state.load(self.layout, self.stack)
+        said = now.message if now.message != before.message else systemd.journal(name, lines=50)
+        raise Failed(name, said)
+
+    def _prove(self) -> list[str]:
+        """Run the verify steps, as far as the queue where every worker is busy; a line of what was proven."""
+        now = state.load(self.layout, self.stack)
+        if now.active is None:
+            return []
+        is_busy = bool(now.followers) or self._all_busy()
+        steps = Verifier(self.layout, self.stack, now.active, self.say).run(as_far_as_queue=is_busy)
+        many = f"{steps} {'step' if steps == 1 else 'steps'}"
+        if not is_busy:
+            self.transaction.note_proven()
+            return [f"{self.stack}: {many}, all as they should be"]
+        return [f"{self.stack}: web and queue proven ({many}); every worker has a job in hand"]
+
+    def _all_busy(self) -> bool:
+        """Whether the stack has workers, and each of them says that it works on a job."""
+        release = state.load(self.layout, self.stack).active
+        wanted = files.of_release(self.layout, self.stack, release)
+        workers = [unit for unit in wanted.instances() if wanted.change_of(unit) == "follow"]
+        return bool(workers) and all(job_of(seen.status) for seen in systemd.look(workers).values())
+
+    def _let_follow(self) -> None:
+        now = state.load(self.layout, self.stack)
+        if now.followers or not now.proven:
+            systemd.start_later(f"farrier-follow@{self.stack}.service")
+
+    def _processes(self) -> dict[str, str]:
+        """The invocation of each unit of the stack that is up."""
+        names = sorted(path.name for path in self.layout.units.glob("*.service") if files.is_of(path, self.stack))
+        plain = [name for name in names if "@." not in name]
+        active = state.load(self.layout, self.stack).active
+        plain += [unit for unit in files.of_release(self.layout, self.stack, active).instances() if "@" in unit]
+        return {unit: seen.invocation for unit, seen in systemd.look(dict.fromkeys(plain)).items() if seen.is_up}
+
+    def _target(self, now: State, release: str | None) -> str:
+        target = release or now.previous
+        if target is None:
+            raise Refused(
+                f"{self.stack}: no release came before {now.active}; `farrier-release list {self.stack}` shows those "
+                "that are kept, and one of them can be named"
+            )
+        plan = files.read_plan(self.layout, self.stack, target)
+        if target == now.active and now.is_settled:
+            raise Refused(f"{self.stack}: release {target} is live already")
+        gone = missing(self.layout, plan)
+        if gone:
+            raise Refused(f"{self.stack}: release {target} cannot come back, it needs what is gone: {', '.join(gone)}")
+        return target
+
+
+def as_json(outcome: Outcome) -> dict[str, object]:
+    """The outcome as `--json` prints it."""
+    return asdict(replace(outcome))

@@ -1,0 +1,118 @@
+"""After a play has ended: workers that still end a job go over, are gated, and go back alone where they fail."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from farrier_host.release import files, history, state, systemd
+from farrier_host.release.decide import template_of
+from farrier_host.release.files import Refused, write_atomically
+from farrier_host.release.history import Entry
+from farrier_host.release.layout import Layout
+from farrier_host.release.state import State
+from farrier_host.release.systemd import Failed, Seen
+from farrier_host.release.transaction import Transaction
+from farrier_host.release.verify import Verifier, VerifyFailed
+from farrier_host.release.workers import has_moved, is_broken, job_of
+
+_PAUSE = 1.0  # seconds between two looks
+
+
+class Follower:
+    """Waits for the workers of one stack that follow later."""
+
+    def __init__(self, layout: Layout, stack: str, say: Callable[[str], None]) -> None:
+        self.layout, self.stack, self.say = layout, stack, say
+        self.transaction = Transaction(layout, stack, say)
+        self.moved: list[str] = []
+
+    def run(self) -> None:
+        """Until every worker has gone over or back, or another release is going live."""
+        release = state.load(self.layout, self.stack).active
+        while True:
+            now = state.load(self.layout, self.stack)
+            if now.active != release or not now.is_settled:
+                self.say("another release is going live; it takes the workers along")
+                return
+            if not now.followers:
+                break
+            for unit, seen in systemd.look(now.followers).items():
+                self._look(now, unit, seen)
+            time.sleep(_PAUSE)
+        if release is not None and not state.load(self.layout, self.stack).proven:
+            self._prove(release)
+
+    def _look(self, now: State, unit: str, seen: Seen) -> None:
+        entry = now.followers[unit]
+        if is_broken(entry["invocation"], int(entry["restarts"]), seen) or seen.is_down:
+            reason = f"it does not start ({seen.result})\n{systemd.journal(unit)}"
+            self._back_alone(unit, reason)
+        elif has_moved(entry["invocation"], seen):
+            self._drop(unit)
+            self.moved.append(unit)
+            self._note(unit, f"{unit} runs the release")
+        elif job_of(seen.status) not in ("", entry["job"]):
+            self._change(lambda at: {**at.followers, unit: entry | {"job": job_of(seen.status)}})
+
+    def _prove(self, release: str) -> None:
+        """The real job that no worker was free for before; where it fails, the workers that came last go back."""
+        try:
+            Verifier(self.layout, self.stack, release, self.say).run()
+        except (VerifyFailed, OSError) as error:
+            for unit in self.moved or self._workers(release):
+                self._back_alone(unit, str(error))
+        else:
+            self.say("a real job is proven")
+        self.transaction.note_proven()
+
+    def _workers(self, release: str) -> list[str]:
+        wanted = files.of_release(self.layout, self.stack, release)
+        return [unit for unit in wanted.instances() if wanted.change_of(unit) == "follow"]
+
+    def _back_alone(self, unit: str, reason: str) -> None:
+        """Give one worker the text of the release before; systemd takes an instance's file before the template's."""
+        with self.transaction.lock():
+            now = state.load(self.layout, self.stack)
+            if now.previous is None:
+                self._note(unit, f"{unit} is broken, and there is no release before: {reason}")
+            else:
+                self._to_old_text(unit, now.previous)
+                reason = f"it runs release {now.previous}: {reason}"
+                self._note(unit, f"{unit} went back alone, {reason}")
+            left = {name: each for name, each in now.followers.items() if name != unit}
+            self.transaction.save(replace(now, followers=left, alone=now.alone | {unit: reason}))
+
+    def _to_old_text(self, unit: str, release: str) -> None:
+        old = files.of_release(self.layout, self.stack, release)
+        text = old.units.get(unit) or old.units.get(template_of(unit))
+        if text is None:
+            systemd.stop([unit])
+            return
+        write_atomically(self.layout.units / unit, text)
+        systemd.daemon_reload()
+        try:
+            systemd.restart(unit)
+        except Failed as error:
+            self.say(f"{unit}: {error.reason}")
+
+    def _drop(self, unit: str) -> None:
+        self._change(lambda now: {name: each for name, each in now.followers.items() if name != unit})
+
+    def _change(self, followers: Callable[[State], dict[str, dict[str, str]]]) -> None:
+        with self.transaction.lock():
+            now = state.load(self.layout, self.stack)
+            self.transaction.save(replace(now, followers=followers(now)))
+
+    def _note(self, unit: str, result: str) -> None:
+        self.say(result)
+        release = state.load(self.layout, self.stack).active
+        history.note(self.layout, self.stack, Entry("follow", release, result.split("\n", 1)[0], who=unit))
+
+
+def follow(layout: Layout, stack: str, say: Callable[[str], None]) -> None:
+    """Follow the stack's workers to the end. Raises Refused where the stack has no release."""
+    if state.load(layout, stack).active is None:
+        raise Refused(f"{stack}: nothing is live")
+    Follower(layout, stack, say).run()

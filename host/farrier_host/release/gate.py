@@ -1,0 +1,39 @@
+"""Waiting until a service is ready."""
+
+from __future__ import annotations
+
+import time
+
+from farrier_host.release import systemd
+from farrier_host.release.http import status_of
+from farrier_host.release.systemd import Failed
+
+_REQUEST = 5.0  # seconds for one request
+_PAUSE = 0.2
+_DRAIN = 10.0  # seconds that a hung generation has to take what waits for it
+
+
+def await_ready(unit: str, socket: str, path: str, within: int) -> None:
+    """Wait until `path`, asked through the unix socket, answers 200. Raises Failed after `within` seconds."""
+    deadline = time.monotonic() + within
+    status, body = status_of(socket, path, _REQUEST)
+    while status != 200:
+        if systemd.look([unit])[unit].state == "failed":
+            raise Failed(unit, "it failed while it was waited for")
+        if time.monotonic() > deadline:
+            raise Failed(unit, f"GET {path} answers {status or 'nothing'} after {within} s: {body}")
+        time.sleep(_PAUSE)
+        status, body = status_of(socket, path, _REQUEST)
+
+
+def is_ready(socket: str, path: str) -> bool:
+    """Whether it answers 200 now."""
+    return status_of(socket, path, _REQUEST)[0] == 200
+
+
+def await_taken(socket: str, path: str) -> None:
+    """Wait until every connection that waits at a socket was taken by a process.
+
+    The kernel hands them out in the order in which they came: when ours has its answer, those before it were taken.
+    """
+    status_of(socket, path, _DRAIN)

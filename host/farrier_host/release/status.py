@@ -1,0 +1,71 @@
+"""What is live of each stack: releases, units, health, and what follows later."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import Any
+
+from farrier_host.release import files, gate, state, systemd
+from farrier_host.release.files import Refused
+from farrier_host.release.layout import Layout
+from farrier_host.release.systemd import Seen
+from farrier_host.release.workers import told
+
+
+def known(layout: Layout, stack: str) -> state.State:
+    """The state of a stack that is here; Refused for another one."""
+    if stack not in layout.stacks():
+        raise Refused(f"there is no stack '{stack}' here; stacks: {', '.join(layout.stacks()) or 'none'}")
+    return state.load(layout, stack)
+
+
+def collect(layout: Layout, stack: str) -> dict[str, Any]:
+    """Everything that is told of a stack, as `status --json` prints it."""
+    now = known(layout, stack)
+    wanted = files.of_release(layout, stack, now.active)
+    seen = systemd.look(wanted.instances())
+    plan = files.read_plan(layout, stack, now.active) if now.active else {"gates": []}
+    followers = [{"unit": unit, "job": each["job"], "since": each["since"]} for unit, each in now.followers.items()]
+    return asdict(now) | {
+        "units": [_unit(unit, each, now) for unit, each in seen.items()],
+        "ready": bool(now.active) and all(gate.is_ready(each["socket"], each["path"]) for each in plan["gates"]),
+        "followers": sorted(followers, key=lambda each: each["unit"]),
+    }
+
+
+def _unit(unit: str, seen: Seen, now: state.State) -> dict[str, str | None]:
+    is_behind = unit in now.followers or unit in now.alone
+    note = now.alone.get(unit, "").split("\n", 1)[0]
+    if unit in now.followers:
+        note = told({unit: now.followers[unit]})[0].partition(" ")[2]
+    return {
+        "unit": unit,
+        "state": seen.state,
+        "since": _utc(seen.changed),
+        "release": now.previous if is_behind else now.active,
+        "note": note or seen.status,
+    }
+
+
+def _utc(seconds: int | None) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC") if seconds else ""
+
+
+def as_text(stack: str, status: dict[str, Any], *, is_whole: bool) -> str:
+    """The same for a person; `is_whole`: with the whole story of what was taken back."""
+    since = f"{status['phase']} since {status['since']}" if status["since"] else "nothing was ever activated"
+    ready = "" if not status["active"] else ", ready" if status["ready"] else ", NOT READY"
+    message = status["message"].splitlines()
+    lines = [f"{stack}: {status['active'] or 'nothing'} is live, {since}{ready}"]
+    lines += [f"  {line}" for line in (message if is_whole else message[:1])]
+    for unit in status["units"]:
+        behind = f"  [release {unit['release']}]" if unit["release"] != status["active"] else ""
+        lines.append(f"  {unit['unit']:<36} {unit['state']:<12} {unit['since']:<24} {unit['note']}{behind}".rstrip())
+    return "\n".join(lines)
+
+
+def as_json(statuses: dict[str, dict[str, Any]]) -> str:
+    """All of it for machines."""
+    return json.dumps(statuses, indent=2)

@@ -1,0 +1,121 @@
+"""Workers go over when the job in hand is done: no release ends a running job."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from farrier_host.release import systemd
+from farrier_host.release.files import write_atomically
+from farrier_host.release.layout import Layout
+from farrier_host.release.state import utc
+from farrier_host.release.systemd import Failed, Seen
+
+Followers = dict[str, dict[str, str]]  # as in State
+FOLLOW, WAIT, NOW = "follow", "wait", "now"
+_PATIENCE = 15.0  # seconds that an idle worker has to come back as the new one
+_CRASHES = 3  # starts by systemd after which a worker that never says READY is taken for broken
+_PAUSE = 0.3
+_SAY_EVERY = 30.0
+
+
+def job_of(status: str) -> str:
+    """The job that a worker says it works on (`job 4711`, `ends job 4711 first`); empty when it names none."""
+    found = re.search(r"\bjob (\S+)", status)
+    return found[1] if found else ""
+
+
+def has_moved(before: str, now: Seen) -> bool:
+    """Whether another process than the one `before` (its invocation) runs now, and has said READY."""
+    return now.is_up and now.invocation != before
+
+
+def is_broken(before: str, restarts: int, now: Seen) -> bool:
+    """Whether the process after the one `before` will not come up. `restarts`: the count when it was asked to end."""
+    crashed = now.restarts >= restarts + _CRASHES and not now.is_up
+    hung = now.sub == "auto-restart" and now.result == "timeout"
+    return now.invocation != before and (now.state == "failed" or crashed or hung)
+
+
+class Workers:
+    """Asks workers to go over. `say` is told what goes on."""
+
+    def __init__(self, layout: Layout, say: Callable[[str], None]) -> None:
+        self.layout, self.say = layout, say
+
+    def ask(self, units: Sequence[str]) -> Followers:
+        """Ask running workers to end after their job; systemd starts them again from the new text."""
+        seen = systemd.look(units)
+        for unit in units:
+            systemd.ask_to_end(unit)
+        return {
+            unit: {
+                "invocation": seen[unit].invocation,
+                "restarts": str(seen[unit].restarts),
+                "job": job_of(seen[unit].status),
+                "since": utc(),
+            }
+            for unit in units
+        }
+
+    def let_go(self, units: Sequence[str]) -> None:
+        """Ask workers that are no longer wanted to end after their job; they are not started again."""
+        for unit in units:
+            write_atomically(self._ending(unit), "[Service]\nRestart=no\n")
+        systemd.daemon_reload()
+        for unit in units:
+            systemd.ask_to_end(unit)
+
+    def want(self, units: Sequence[str]) -> None:
+        """Units that were let go and are wanted after all are started again when they end."""
+        endings = [self._ending(unit) for unit in units if self._ending(unit).exists()]
+        for path in endings:
+            path.unlink()
+        if endings:
+            systemd.daemon_reload()
+
+    def _ending(self, unit: str) -> Path:
+        return self.layout.passing_units / f"{unit}.d" / "farrier-ends.conf"
+
+    def await_over(self, asked: Followers, mode: str) -> Followers:
+        """Wait for the workers that were asked; gives those that still end a job. Raises Failed for a broken one."""
+        left, begun, said = dict(asked), time.monotonic(), time.monotonic()
+        while left:
+            for unit, now in systemd.look(left).items():
+                left = self._looked(left, unit, now)
+            waited = time.monotonic() - begun
+            if mode != WAIT and waited > _PATIENCE and not self._starting(left):
+                break
+            if mode != WAIT and waited > 2 and left and all(each["job"] for each in left.values()):
+                break
+            if left and time.monotonic() - said > _SAY_EVERY:
+                self.say("; ".join(told(left)))
+                said = time.monotonic()
+            time.sleep(_PAUSE)
+        return left
+
+    def _looked(self, left: Followers, unit: str, now: Seen) -> Followers:
+        """`left` after a look at one of them."""
+        entry = left[unit]
+        if has_moved(entry["invocation"], now):
+            self.say(f"{unit} runs the release")
+            return {name: each for name, each in left.items() if name != unit}
+        if is_broken(entry["invocation"], int(entry["restarts"]), now):
+            raise Failed(unit, f"it does not start ({now.result})")
+        return left | {unit: entry | {"job": job_of(now.status) or entry["job"]}}
+
+    @staticmethod
+    def _starting(left: Followers) -> bool:
+        """Whether one of them is between its old process and its new one."""
+        return any(not now.is_up and not now.is_down for now in systemd.look(left).values())
+
+
+def told(left: Followers) -> list[str]:
+    """A sentence for each worker that follows later."""
+    return [
+        f"{unit.removesuffix('.service')} follows when "
+        + (f"job {each['job']} ends" if each["job"] else "its job ends")
+        for unit, each in sorted(left.items())
+    ]
