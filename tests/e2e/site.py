@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,9 @@ ROOT = Path(__file__).parents[2]
 PHANTOM = ROOT / "stacks" / "knee" / "fixtures" / "phantom.nii.gz"
 _BIN = Path(sys.executable).parent
 _CA = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
+_HOLD = "/run/hold-jobs"
+_STEPS = "pkill -{} -u knee -f '(core/launch.py|envs/pipeline-)'"
+_HOLDING = f"while [ -e {_HOLD} ]; do {_STEPS.format('STOP')}; sleep 0.05; done"
 # What a refused deploy must leave as it was: every file that Farrier or apt could write, and every process of a stack.
 _FINGERPRINT = (
     "find /etc /opt/farrier /srv /usr/local -xdev -printf '%p %T@ %s %m %u\\n' 2>/dev/null | sort | sha256sum;"
@@ -118,6 +121,33 @@ class Site:
         while self.status_code("/health/live") != 0:
             assert time.monotonic() < deadline, "the host does not go down"
             time.sleep(0.05)
+
+    @contextmanager
+    def jobs_held(self) -> Iterator[None]:
+        """Every step of a job that begins is stopped in its middle (SIGSTOP), and goes on at the end."""
+        self.run(f'touch {_HOLD}; nohup sh -c "{_HOLDING}" >/dev/null 2>&1 </dev/null &')
+        try:
+            yield
+        finally:
+            self.host.run(f"rm -f {_HOLD}; sleep 0.2; {_STEPS.format('CONT')}")
+
+    def held(self) -> int:
+        """How many jobs' steps are stopped now."""
+        return int(
+            self.host.run("ps -o stat= -o args= -u knee | grep -Ec '^T.*(core/launch.py|envs/pipeline-)'").stdout
+        )
+
+    def statuses(self, stack: str = "knee") -> dict[str, Any]:
+        """What farrier-release says of a stack."""
+        found: dict[str, Any] = json.loads(self.run(f"farrier-release status --json {stack}"))[stack]
+        return found
+
+    def until(self, condition: Callable[[], bool], what: str, within: float = 60) -> None:
+        """Wait for a condition."""
+        deadline = time.monotonic() + within
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {within:g} s: {what}\n{self.journal()}"
+            time.sleep(0.2)
 
     def run(self, command: str) -> str:
         """Run a command as root on the host, which must succeed; what it printed."""

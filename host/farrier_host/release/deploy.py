@@ -119,14 +119,12 @@ class Deployer:
         if is_trial:
             self._confirm(outcome.release)
             outcome.said.append(f"{self.stack}: release {outcome.release} is confirmed")
-        self._let_follow()
 
     def _go_back(self, outcome: Outcome) -> None:
         self.activate(outcome.release)
-        self._confirm(outcome.release)
         self.transaction.note_proven()  # in its time
+        self._confirm(outcome.release)
         outcome.said.append(f"{self.stack}: release {outcome.release} is live again")
-        self._let_follow()
 
     def _confirm(self, release: str) -> None:
         try:
@@ -172,11 +170,6 @@ class Deployer:
         wanted = files.of_release(self.layout, self.stack, release)
         workers = [unit for unit in wanted.instances() if wanted.change_of(unit) == "follow"]
         return bool(workers) and all(job_of(seen.status) for seen in systemd.look(workers).values())
-
-    def _let_follow(self) -> None:
-        now = state.load(self.layout, self.stack)
-        if now.followers or not now.proven:
-            systemd.start_later(f"farrier-follow@{self.stack}.service")
 
     def _processes(self) -> dict[str, str]:
         """The invocation of each unit of the stack that is up."""

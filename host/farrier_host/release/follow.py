@@ -15,7 +15,7 @@ from farrier_host.release.state import State
 from farrier_host.release.systemd import Failed, Seen
 from farrier_host.release.transaction import Transaction
 from farrier_host.release.verify import Verifier, VerifyFailed
-from farrier_host.release.workers import has_moved, is_broken, job_of
+from farrier_host.release.workers import ENDS, has_moved, is_broken, job_of
 
 _PAUSE = 1.0  # seconds between two looks
 
@@ -46,13 +46,14 @@ class Follower:
 
     def _look(self, now: State, unit: str, seen: Seen) -> None:
         entry = now.followers[unit]
-        if is_broken(entry["invocation"], int(entry["restarts"]), seen) or seen.is_down:
+        if has_moved(entry, seen):
+            self._drop(unit)
+            ended = entry["then"] == ENDS
+            self.moved += [] if ended else [unit]
+            self._note(unit, f"{unit} has ended its last job" if ended else f"{unit} runs the release")
+        elif is_broken(entry, seen):
             reason = f"it does not start ({seen.result})\n{systemd.journal(unit)}"
             self._back_alone(unit, reason)
-        elif has_moved(entry["invocation"], seen):
-            self._drop(unit)
-            self.moved.append(unit)
-            self._note(unit, f"{unit} runs the release")
         elif job_of(seen.status) not in ("", entry["job"]):
             self._change(lambda at: {**at.followers, unit: entry | {"job": job_of(seen.status)}})
 

@@ -28,8 +28,11 @@ def note(layout: Layout, stack: str, entry: Entry) -> None:
     path = layout.history(stack)
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(asdict(entry) | {"when": utc()}) + "\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":  # a crash cut the line before
+            line = f"\n{line}"
         os.write(descriptor, line.encode())
         os.fsync(descriptor)
     finally:

@@ -52,7 +52,7 @@ class Way:
         actions = self.actions
         yield Step("", partial(self.workers.want, self.new.instances()))
         if actions.retire:
-            yield Step(f"let go {', '.join(actions.retire)}", partial(self.workers.let_go, actions.retire))
+            yield Step(f"let go {', '.join(actions.retire)}", self._let_go)
         gone = [*actions.remove, *actions.stop]
         if gone:
             yield Step(f"stop {', '.join(gone)}", partial(systemd.stop, gone), tuple(gone))
@@ -110,5 +110,8 @@ class Way:
         elif asked:
             yield Step(f"let {', '.join(asked)} go over", partial(self._go_over, asked), tuple(asked))
 
+    def _let_go(self) -> None:
+        self.followers |= self.workers.let_go(self.actions.retire)
+
     def _go_over(self, asked: list[str]) -> None:
-        self.followers = self.workers.await_over(self.workers.ask(asked), self.mode)
+        self.followers |= self.workers.await_over(self.workers.ask(asked), self.mode)

@@ -69,6 +69,7 @@ class Transaction:
             if not now.is_settled:
                 now = self.save(replace(now, phase=CONFIRMED, earlier=None, touched=()))
             self._forget_timer(release)
+            self._let_follow(now)
             return now
 
     def note_proven(self) -> None:
@@ -126,7 +127,9 @@ class Transaction:
             unit = error.unit if isinstance(error, Failed) else self.stack
             raise Failed(unit, f"release {release} is live and could not be mended: {_reason(error)}") from None
         self._point_current(release)
-        return self.save(replace(now, alone={}, followers=now.followers | way.followers))
+        after = self.save(replace(now, alone={}, followers=now.followers | way.followers))
+        self._let_follow(after)
+        return after
 
     def _settled(self) -> State:
         """The state, after taking back what an earlier activation left open (its play died, or it crashed)."""
@@ -193,7 +196,13 @@ class Transaction:
         after = State(CONFIRMED, previous, failed.earlier, message=message, followers=way.followers)
         after = self.save(replace(after, proven=True))
         self._forget_timer(failed.active)
+        self._let_follow(after)
         return after
+
+    def _let_follow(self, now: State) -> None:
+        """Have the workers watched that follow later, and the real job run that no worker was free for."""
+        if now.followers or (now.active and not now.proven):
+            systemd.start_later(f"farrier-follow@{self.stack}.service")
 
     def _live(self, *releases: str | None) -> FileSet:
         """What is live, whichever of the releases put it there; the first knows best what its files start."""

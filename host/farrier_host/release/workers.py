@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from farrier_host.release import systemd
@@ -15,6 +15,7 @@ from farrier_host.release.systemd import Failed, Seen
 
 Followers = dict[str, dict[str, str]]  # as in State
 FOLLOW, WAIT, NOW = "follow", "wait", "now"
+STARTS, ENDS = "starts", "ends"  # what a worker does once its job has ended
 _PATIENCE = 15.0  # seconds that an idle worker has to come back as the new one
 _CRASHES = 3  # starts by systemd after which a worker that never says READY is taken for broken
 _PAUSE = 0.3
@@ -27,16 +28,18 @@ def job_of(status: str) -> str:
     return found[1] if found else ""
 
 
-def has_moved(before: str, now: Seen) -> bool:
-    """Whether another process than the one `before` (its invocation) runs now, and has said READY."""
-    return now.is_up and now.invocation != before
+def has_moved(entry: Mapping[str, str], now: Seen) -> bool:
+    """Whether another process than the one asked runs now and has said READY; or none, where it was to end for good."""
+    if entry["then"] == ENDS:
+        return now.is_down
+    return now.is_up and now.invocation != entry["invocation"]
 
 
-def is_broken(before: str, restarts: int, now: Seen) -> bool:
-    """Whether the process after the one `before` will not come up. `restarts`: the count when it was asked to end."""
-    crashed = now.restarts >= restarts + _CRASHES and not now.is_up
+def is_broken(entry: Mapping[str, str], now: Seen) -> bool:
+    """Whether the process after the one that was asked will not come up."""
+    crashed = now.restarts >= int(entry["restarts"]) + _CRASHES and not now.is_up
     hung = now.sub == "auto-restart" and now.result == "timeout"
-    return now.invocation != before and (now.state == "failed" or crashed or hung)
+    return now.invocation != entry["invocation"] and (now.is_down or crashed or hung)
 
 
 class Workers:
@@ -45,7 +48,7 @@ class Workers:
     def __init__(self, layout: Layout, say: Callable[[str], None]) -> None:
         self.layout, self.say = layout, say
 
-    def ask(self, units: Sequence[str]) -> Followers:
+    def ask(self, units: Sequence[str], then: str = STARTS) -> Followers:
         """Ask running workers to end after their job; systemd starts them again from the new text."""
         seen = systemd.look(units)
         for unit in units:
@@ -56,17 +59,17 @@ class Workers:
                 "restarts": str(seen[unit].restarts),
                 "job": job_of(seen[unit].status),
                 "since": utc(),
+                "then": then,
             }
             for unit in units
         }
 
-    def let_go(self, units: Sequence[str]) -> None:
+    def let_go(self, units: Sequence[str]) -> Followers:
         """Ask workers that are no longer wanted to end after their job; they are not started again."""
         for unit in units:
             write_atomically(self._ending(unit), "[Service]\nRestart=no\n")
         systemd.daemon_reload()
-        for unit in units:
-            systemd.ask_to_end(unit)
+        return self.ask(units, ENDS)
 
     def want(self, units: Sequence[str]) -> None:
         """Units that were let go and are wanted after all are started again when they end."""
@@ -99,10 +102,10 @@ class Workers:
     def _looked(self, left: Followers, unit: str, now: Seen) -> Followers:
         """`left` after a look at one of them."""
         entry = left[unit]
-        if has_moved(entry["invocation"], now):
+        if has_moved(entry, now):
             self.say(f"{unit} runs the release")
             return {name: each for name, each in left.items() if name != unit}
-        if is_broken(entry["invocation"], int(entry["restarts"]), now):
+        if is_broken(entry, now):
             raise Failed(unit, f"it does not start ({now.result})")
         return left | {unit: entry | {"job": job_of(now.status) or entry["job"]}}
 
@@ -115,7 +118,7 @@ class Workers:
 def told(left: Followers) -> list[str]:
     """A sentence for each worker that follows later."""
     return [
-        f"{unit.removesuffix('.service')} follows when "
+        f"{unit.removesuffix('.service')} {'ends' if each['then'] == ENDS else 'follows'} when "
         + (f"job {each['job']} ends" if each["job"] else "its job ends")
         for unit, each in sorted(left.items())
     ]

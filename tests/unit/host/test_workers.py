@@ -1,0 +1,68 @@
+"""What is read from systemd of a worker that goes over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from farrier_host.release.systemd import Seen
+from farrier_host.release.workers import ENDS, STARTS, has_moved, is_broken, job_of, told
+
+ASKED = {"invocation": "a", "restarts": "1", "job": "4711", "since": "", "then": STARTS}
+
+
+def seen(**changes: Any) -> Seen:
+    values: dict[str, Any] = {
+        "state": "active",
+        "sub": "running",
+        "result": "success",
+        "enabled": "enabled",
+        "invocation": "a",
+        "status": "",
+        "restarts": 1,
+        "started": 1,
+        "changed": 1,
+    }
+    return Seen(**values | changes)
+
+
+@pytest.mark.parametrize(
+    ("status", "job"),
+    [("job 4711", "4711"), ("ends job ab12 first", "ab12"), ("idle", ""), ("ends", ""), ("", ""), ("jobless", "")],
+)
+def test_the_job_is_read_from_the_units_status(status: str, job: str) -> None:
+    assert job_of(status) == job
+
+
+STATES = {
+    "still ends its job": (seen(status="ends job 4711 first"), False, False),
+    "between two processes": (seen(state="activating", sub="auto-restart", invocation="b", restarts=2), False, False),
+    "starts": (seen(state="activating", sub="start", invocation="b", restarts=2), False, False),
+    "is the new one": (seen(invocation="b", restarts=2), True, False),
+    "crashed once": (seen(state="activating", sub="auto-restart", invocation="c", restarts=3), False, False),
+    "crashed twice": (seen(state="activating", sub="auto-restart", invocation="d", restarts=4), False, True),
+    "given up by systemd": (seen(state="failed", sub="failed", invocation="d", restarts=2), False, True),
+    "stopped by somebody": (seen(state="inactive", sub="dead", invocation=""), False, True),
+    "does not say READY": (
+        seen(state="activating", sub="auto-restart", invocation="b", restarts=2, result="timeout"),
+        False,
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize(("now", "moved", "broken"), STATES.values(), ids=STATES)
+def test_a_worker_has_moved_is_broken_or_neither(now: Seen, moved: bool, broken: bool) -> None:
+    assert (has_moved(ASKED, now), is_broken(ASKED, now)) == (moved, broken)
+
+
+def test_a_worker_that_is_no_longer_wanted_has_moved_when_it_is_down() -> None:
+    asked = ASKED | {"then": ENDS}
+    assert not has_moved(asked, seen(status="ends job 4711 first"))
+    assert has_moved(asked, seen(state="inactive", sub="dead", invocation=""))
+
+
+def test_people_are_told_what_follows_and_when() -> None:
+    left = {"a-w@1.service": ASKED | {"then": ENDS, "job": ""}, "a-w@0.service": ASKED}
+    assert told(left) == ["a-w@0 follows when job 4711 ends", "a-w@1 ends when its job ends"]
