@@ -88,7 +88,7 @@ def choose(specs: dict[str, Path], names: list[str], *, every: bool) -> dict[str
 def exported_spec(root: Path, names: list[str]) -> tuple[str, Path]:
     """The one env that an export is for, and where its spec goes; it may be new. Raises LockError."""
     if len(names) != 1:
-        raise LockError("--from is for one env: name it, such as `farrier lock knee/pipeline --from environment.yml`")
+        raise LockError("--from is for one env: name it, such as `farrier lock demo/web --from environment.yml`")
     stack, _, env = names[0].partition("/")
     stacks = sorted(path.parent.name for path in (root / "stacks").glob("*/stack.yml"))
     if stack not in stacks:
