@@ -14,7 +14,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from farrier_host.release import running, shared, state
+from farrier_host.release import lock, running, shared, state
+from farrier_host.release.files import Refused
 from farrier_host.release.layout import Layout
 from farrier_host.release.needed import HOUR, Damaged, abandoned, is_old, model_stores, needed, staged
 from farrier_host.release.removal import Removal, Say, size
@@ -48,7 +49,8 @@ def collect(
 
     `keep_releases`: how many releases of a stack stay besides the live one, the one before and those in its state.
     `stacks`: whose releases and code may go; all when None. Whatever it says, a stack with nothing live, an open
-    activation or a state that cannot be read is left alone. Envs and models go by what the releases of all stacks need.
+    activation, a worker on an older release or a state that cannot be read is left alone, and so is one whose lock
+    somebody holds. Envs and models go by what the releases of all stacks need.
     `unused_for`: seconds for which no deploy has asked for code, an env or a model before that may go.
     While an activation runs nothing is removed.
     """
@@ -85,7 +87,7 @@ class _Hiding:
 
     def all_of(self, stacks: Sequence[str], keep_releases: int, stores: Sequence[str]) -> bool:
         """Releases of the `stacks`, then what is shared; False when it cannot be known what is needed."""
-        open_to_it = [stack for stack in stacks if self._hide_releases(stack, keep_releases)]
+        open_to_it = [stack for stack in stacks if self._locked_releases(stack, keep_releases)]
         try:
             wanted = needed(self.layout)
         except Damaged as error:
@@ -97,6 +99,14 @@ class _Hiding:
         for store in stores:
             shared.hide_models(self.layout, store, wanted, self._is_spared, self.removal)
         return True
+
+    def _locked_releases(self, stack: str, keep_releases: int) -> bool:
+        try:
+            with lock.hold(self.layout, stack, "farrier-release collect", "collecting old releases"):
+                return self._hide_releases(stack, keep_releases)
+        except Refused as error:
+            self.removal.leave(f"{error}; its releases are left alone")
+            return False
 
     def _hide_releases(self, stack: str, keep_releases: int) -> bool:
         """False when the stack is to be left alone."""
@@ -129,7 +139,9 @@ def pinned_by_state(layout: Layout, stack: str, releases: Sequence[str]) -> tupl
         return frozenset(), f"its state.json cannot be read ({error})"
     if phase != state.CONFIRMED:
         return frozenset(), "an activation is open"
-    # As text: whoever stands in it, as live, as the one before, as what a worker still runs or in a message, counts.
+    if found.get("followers") or found.get("alone"):
+        return frozenset(), "a worker runs an older release"
+    # As text: whatever stands in it counts, as live, as the one before, or in a message.
     pinned = frozenset(release for release in releases if release in text)
     return pinned, "" if active in releases else "none of its releases is live"
 

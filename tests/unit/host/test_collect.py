@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 
+from farrier_host.release import lock
 from farrier_host.release.collect import Collected, collect, keep
 from farrier_host.release.layout import Layout
 from farrier_host.release.removal import delete, size
 
 Json = dict[str, Any]
 
+LIVE = "20260106T120000Z-0000006"
 OLD = time.time() - 7 * 24 * 3600
 
 
@@ -185,8 +187,8 @@ def test_a_second_run_finds_nothing(knee: Host) -> None:
 
 
 def test_a_release_that_anything_in_the_state_names_stays_with_all_it_needs(knee: Host) -> None:
-    followers = {"knee-worker@0.service": {"release": "20260102T120000Z-0000002", "job": "4711"}}
-    knee.live("knee", "20260106T120000Z-0000006", "20260101T120000Z-0000001", followers=followers)
+    live, earlier = "20260106T120000Z-0000006", "20260102T120000Z-0000002"
+    knee.live("knee", live, "20260101T120000Z-0000001", earlier=earlier, followers={}, alone={})
     knee.collect(0)
     assert knee.releases("knee") == [1, 2, 6]
     assert knee.inside("srv/models/nnunet") == ["1", "2", "6"]
@@ -219,6 +221,8 @@ def test_only_the_chosen_stacks_lose_releases(knee: Host) -> None:
     ("state", "why"),
     [
         ('{"phase": "unconfirmed", "active": "20260106T120000Z-0000006"}', "an activation is open"),
+        (f'{{"phase": "confirmed", "active": "{LIVE}", "followers": {{"w": {{}}}}}}', "a worker runs an older release"),
+        (f'{{"phase": "confirmed", "active": "{LIVE}", "alone": {{"w": "why"}}}}', "a worker runs an older release"),
         ('{"phase": "confirmed", "active": null}', "none of its releases is live"),
         ('{"phase": "confirmed", "active": "gone"}', "none of its releases is live"),
         ('{"phase": "confi', "cannot be read"),
@@ -405,6 +409,13 @@ def test_who_is_at_work_is_not_disturbed(knee: Host, lock: str) -> None:
     assert knee.inside("srv/models/nnunet") == ["5", "6"]
 
 
+def test_a_stack_that_is_being_deployed_is_not_disturbed(knee: Host) -> None:
+    with lock.hold(knee.layout, "knee", "ana", "deploy"):
+        done = knee.collect(0)
+    assert knee.releases("knee") == [1, 2, 3, 4, 5, 6]
+    assert "ana" in done.left[0]
+
+
 def test_what_cannot_be_removed_is_told_and_the_rest_goes(knee: Host) -> None:
     stuck = knee.farrier / "envs" / f"app1-{digest('app1')}"
     subprocess.run(["mount", "--bind", str(stuck / "conda-meta"), str(stuck / "conda-meta")], check=True)
@@ -440,6 +451,7 @@ def test_sizes_are_for_people(count: int, text: str) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
+from farrier_host.release import lock
 from farrier_host.release.collect import collect
 from farrier_host.release.layout import Layout
 root = Path(sys.argv[1])
