@@ -57,7 +57,7 @@ def test_a_changed_pin_makes_a_prefix_that_shares_all_other_files(host: Host, py
     assert host.state(new, mirror) == "built"
     second = time.monotonic() - started
     print(f"first {first:.1f} s, second {second:.1f} s")
-    assert second < max(1.5 * first, 10)
+    assert second < max(2 * first, 20)  # most of it compiles Python files, of which each names its prefix
 
     then, now = files(old["prefix"]), files(new["prefix"])
     unchanged = [name for name in then.keys() & now.keys() if then[name].read_bytes() == now[name].read_bytes()]
