@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import rattler
 from rattler.exceptions import FetchRepoDataError, GatewayError, InvalidMatchSpecError, SolverError
 from rattler.networking.middleware import MirrorMiddleware
 
-from farrier.conda.spec import EnvSpec, load_spec
+from farrier.conda.spec import load_spec
 
 PLATFORM: Final = "linux-64"
 KERNEL = "5.10"  # of Debian 11; no package asks for more than that there is one
+
+Answer = TypeVar("Answer")
 
 
 class LockError(Exception):
@@ -37,7 +39,7 @@ def lock_environment(
     out: Path,
     *,
     channel: str | None,
-    mirrors: dict[str, str],
+    mirrors: Mapping[str, str],
     glibc: str = "2.36",
     cuda: str | None = None,
 ) -> Locked:
@@ -50,55 +52,85 @@ def lock_environment(
     wanted = load_spec(spec)
     channels = [channel] if channel else wanted.channels
     urls = [rattler.Channel(name).base_url for name in channels]
-    try:
-        records = asyncio.run(_solve(urls, wanted, mirrors, list(_virtual_packages(glibc, cuda))))
-    except (FetchRepoDataError, GatewayError) as error:
-        raise LockError(_unreachable(spec, urls, mirrors, error)) from None
-    except SolverError as error:
-        raise LockError(f"{spec}: nothing in {', '.join(urls)} satisfies it:\n{error}") from None
-    except InvalidMatchSpecError as error:
-        raise LockError(f"{spec}: not a conda dependency: {error}") from None
-    changed = _write(out, _lock_text(urls, records))
-    packages = (f"{record.name.normalized}={record.version}={record.build}" for record in records)
-    return Locked(out, tuple(packages), changed)
+    records = solve(spec, urls, wanted.dependencies, mirrors=mirrors, offered=offered(glibc, cuda))
+    return Locked(out, tuple(map(shown, records)), write(out, lock_text(urls, records)))
 
 
-async def _solve(
-    urls: list[str],
-    wanted: EnvSpec,
-    mirrors: dict[str, str],
-    virtual_packages: list[rattler.GenericVirtualPackage],
+def offered(glibc: str, cuda: str | None) -> dict[str, rattler.Version]:
+    """What the hosts offer besides packages, as conda names it."""
+    versions = {"__unix": "0", "__linux": KERNEL, "__glibc": glibc} | ({"__cuda": cuda} if cuda else {})
+    return {name: rattler.Version(version) for name, version in versions.items()}
+
+
+def solve(
+    file: Path,
+    urls: Sequence[str],
+    dependencies: Sequence[str],
+    *,
+    mirrors: Mapping[str, str],
+    offered: Mapping[str, rattler.Version],
 ) -> list[rattler.RepoDataRecord]:
-    # A mirror may show other packages under the same URL tomorrow, so nothing of it may stay in the user's cache.
-    with tempfile.TemporaryDirectory(prefix="farrier-repodata-") as throwaway:
-        gateway = rattler.Gateway(
-            client=rattler.Client([MirrorMiddleware({url: [real] for url, real in mirrors.items()})])
-            if mirrors
-            else None,
-            cache_dir=Path(throwaway) if mirrors else None,
-            # A server that answers 304 breaks rattler's sharded repodata for the next process.
-            default_config=rattler.SourceConfig(sharded_enabled=False),
-        )
-        records = await rattler.solve(
+    """The packages that `dependencies`, which stand in `file`, come to. Raises LockError."""
+
+    async def question(gateway: rattler.Gateway) -> list[rattler.RepoDataRecord]:
+        return await rattler.solve(
             urls,
-            wanted.dependencies,
+            [rattler.MatchSpec(dependency) for dependency in dependencies],  # of text it takes fewer forms
             gateway=gateway,
             platforms=[PLATFORM, "noarch"],
-            virtual_packages=virtual_packages,
+            virtual_packages=list(_virtual_packages(offered)),
         )
+
+    try:
+        records = ask(file, urls, mirrors, question)
+    except SolverError as error:
+        raise LockError(f"{file}: nothing in {', '.join(urls)} satisfies it:\n{error}") from None
+    except InvalidMatchSpecError as error:
+        raise LockError(f"{file}: not a conda dependency: {error}") from None
     return sorted(records, key=lambda record: record.file_name)
 
 
-def _virtual_packages(glibc: str, cuda: str | None) -> Iterator[rattler.GenericVirtualPackage]:
-    """What the hosts offer besides packages, as conda names it."""
-    versions = {"__unix": "0", "__linux": KERNEL, "__glibc": glibc} | ({"__cuda": cuda} if cuda else {})
-    for name, version in versions.items():
-        yield rattler.GenericVirtualPackage(
-            rattler.PackageName(name), rattler.Version(version), rattler.BuildString("0")
-        )
+def ask(
+    file: Path,
+    urls: Sequence[str],
+    mirrors: Mapping[str, str],
+    question: Callable[[rattler.Gateway], Awaitable[Answer]],
+) -> Answer:
+    """The answer to a question to the channels at `urls`. Raises LockError when one cannot be read."""
+
+    async def asked() -> Answer:
+        # A mirror may show other packages under the same URL tomorrow, so nothing of it may stay in the user's cache.
+        with tempfile.TemporaryDirectory(prefix="farrier-repodata-") as throwaway:
+            return await question(_gateway(mirrors, Path(throwaway)))
+
+    try:
+        return asyncio.run(asked())
+    except (FetchRepoDataError, GatewayError) as error:
+        raise LockError(_unreachable(file, urls, mirrors, error)) from None
 
 
-def _lock_text(urls: list[str], records: list[rattler.RepoDataRecord]) -> str:
+def _gateway(mirrors: Mapping[str, str], throwaway: Path) -> rattler.Gateway:
+    middleware = MirrorMiddleware({url: [real] for url, real in mirrors.items()})
+    return rattler.Gateway(
+        client=rattler.Client([middleware]) if mirrors else None,
+        cache_dir=throwaway if mirrors else None,
+        # A server that answers 304 breaks rattler's sharded repodata for the next process.
+        default_config=rattler.SourceConfig(sharded_enabled=False),
+    )
+
+
+def _virtual_packages(offered: Mapping[str, rattler.Version]) -> Iterator[rattler.GenericVirtualPackage]:
+    for name, version in offered.items():
+        yield rattler.GenericVirtualPackage(rattler.PackageName(name), version, rattler.BuildString("0"))
+
+
+def shown(record: rattler.RepoDataRecord) -> str:
+    """A package as people name it."""
+    return f"{record.name.normalized}={record.version}={record.build}"
+
+
+def lock_text(urls: Sequence[str], records: Sequence[rattler.RepoDataRecord]) -> str:
+    """The lock of these packages, without anything that tells when it was made."""
     platform = rattler.LockPlatform(PLATFORM)
     lock = rattler.LockFile([platform])
     lock.set_channels("default", [rattler.LockChannel(url) for url in urls])
@@ -112,7 +144,8 @@ def _lock_text(urls: list[str], records: list[rattler.RepoDataRecord]) -> str:
     return "".join(f"{line}\n" for line in lines if not line.strip().startswith("indexed_timestamp:"))
 
 
-def _write(out: Path, text: str) -> bool:
+def write(out: Path, text: str) -> bool:
+    """Replace `out` as a whole; False when it said the same already."""
     if out.is_file() and out.read_text() == text:
         return False
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +155,7 @@ def _write(out: Path, text: str) -> bool:
     return True
 
 
-def _unreachable(spec: Path, urls: list[str], mirrors: dict[str, str], error: Exception) -> str:
+def _unreachable(spec: Path, urls: Sequence[str], mirrors: Mapping[str, str], error: Exception) -> str:
     through = "".join(f"\n  {url} is fetched from {real}" for url, real in mirrors.items())
     return (
         f"{spec}: cannot read the channel {', '.join(urls)}: {error}{through}\n"

@@ -134,6 +134,7 @@ class StackPlan(Part):
     credentials: tuple[Credential, ...]
     envs: tuple[str, ...]  # ids
     models: tuple[str, ...]  # id@version
+    models_root: str  # the store that they lie in; `farrier-release collect` knows it from here
     code: tuple[Tree, ...]
     config: dict[str, str]  # path on the host -> content
     units: tuple[Unit, ...]

@@ -135,6 +135,7 @@ class _StackResolver:
             credentials=self._credentials(resolved),
             envs=tuple(sorted(f"{name}-{files.digest}" for name, files in self.loaded.envs.items())),
             models=tuple(self.stack.models),
+            models_root=self.inputs.host.models_root,
             code=(*self.trees.values(), self.runtime),
             config=self.config,
             units=tuple(unit for each in resolved for unit in each.units),

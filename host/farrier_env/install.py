@@ -41,6 +41,7 @@ def _ensure(env: Env, request: Request, progress: Progress) -> tuple[State, list
     _recover(env.prefix)
     found = check.damages(env.prefix, request.depth)
     if found == []:
+        os.utime(env.prefix)  # `farrier-release collect` spares what a deploy has just asked for
         return "present", []
     if found:
         progress(f"{env.id}: damaged, building it again: {check.summary(found)}")

@@ -55,6 +55,8 @@ def main() -> None:
     missing = [model.reference for model in store.missing(models)]
     only_look = module.check_mode or params["look"]
     result: dict[str, Any] = {"models": [state(model, missing, only_look) for model in models]}
+    if not module.check_mode:
+        store.touch(models)
     if only_look:
         result["wanted"] = store.wanted(models)
     elif missing:

@@ -145,6 +145,8 @@ class Staging:
 
     def carry_out(self) -> str | None:
         """Write what is missing; what systemd says against the units, or None."""
+        if self.release != self.active():
+            self.touch()
         for path in self.todo:
             if path in self.fixed:
                 write(path, self.fixed[path])
@@ -154,6 +156,13 @@ class Staging:
         if complaint is None:
             self.write_release()
         return complaint
+
+    def touch(self) -> None:
+        """Make what is there already as new: `farrier-release collect` may run before this release is live."""
+        inside = {tuple(os.path.relpath(path, self.home).split("/")[:2]) for path in self.fixed}
+        for path in [*(os.path.join(self.home, *top) for top in sorted(inside)), self.folder]:
+            if os.path.exists(path):
+                os.utime(path)
 
     def write_release(self) -> None:
         """Write the release folder under another name, and rename it when it is whole."""

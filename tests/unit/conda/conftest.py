@@ -74,12 +74,12 @@ class SmallChannel:
     folder: Path
     entries: Json = field(default_factory=dict)
 
-    def add(self, name: str, content: str = "hello\n", depends: list[str] | None = None) -> Path:
+    def add(self, name: str, content: str = "hello\n", depends: list[str] | None = None, version: str = "1.0") -> Path:
         """Add a package; returns its .conda file."""
-        files = self.folder.parent / f"files-{name}"
+        files = self.folder.parent / f"files-{name}-{version}"
         (files / "share").mkdir(parents=True)
         (files / "share" / name).write_text(content)
-        package = pack.Package(name=name, version="1.0", build="h0_0", depends=depends or [])
+        package = pack.Package(name=name, version=version, build="h0_0", depends=depends or [])
         self.entries |= pack.write_package(self.folder, files, package)
         pack.write_repodata(self.folder, self.entries)
         return self.folder / pack.SUBDIR / f"{package.stem}.conda"

@@ -71,6 +71,14 @@ def test_second_run_changes_nothing(web_host: Host, web: Json, mirror: str) -> N
     assert times(Path(web["prefix"])) == before
 
 
+def test_a_deploy_that_finds_it_notes_that_it_was_asked_for(web_host: Host, web: Json, mirror: str) -> None:
+    os.utime(web["prefix"], (0, 0))
+    assert web_host.state(web, mirror, mode="verify") == "present"
+    assert Path(web["prefix"]).stat().st_mtime == 0
+    assert web_host.state(web, mirror) == "present"
+    assert Path(web["prefix"]).stat().st_mtime > time.time() - 60
+
+
 def test_drift_is_found_and_repaired_although_the_cache_shares_the_files(
     web_host: Host, web: Json, mirror: str
 ) -> None:

@@ -10,6 +10,15 @@ import pytest
 
 from farrier.render import environment_word, exec_word, fragments, release_files
 
+TWO_ENVS = """\
+description: Two envs
+sources: {app: {path: code}}
+envs: {app: {conda: envs/app.lock}, other: {conda: envs/other.lock}}
+services:
+  redis: {kind: redis, memory: 100M}
+  web: {kind: asgi, app: "hello:make()", env: app, after: {redis: healthy}, routes: [{path: /jobs}]}
+  worker: {kind: celery, app: hello:celery, env: other, queues: [fast], after: {redis: healthy}}
+"""
 TEMPLATES = Path(__file__).parents[3] / "systemd"
 
 
@@ -35,6 +44,19 @@ def test_exec_start_names_the_real_prefix(repository: Any, jobs: str) -> None:
     unit = files_of(repository, jobs)["units/knee-worker@.service"]
     assert f"ExecStart={env.prefix}/bin/celery" in unit
     assert "/current" not in unit
+
+
+def changed_units(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in before | after if name.startswith("units/") and before.get(name) != after.get(name)}
+
+
+def test_a_changed_lock_touches_the_units_that_use_it_and_no_others(repository: Any) -> None:
+    folder = repository.stack("knee", TWO_ENVS)
+    for env in ("app", "other"):
+        (folder / "envs" / f"{env}.lock").write_text("a lock\n")
+    before = files_of(repository, TWO_ENVS)
+    (folder / "envs" / "other.lock").write_text("another pin\n")
+    assert changed_units(before, files_of(repository, TWO_ENVS)) == {"units/knee-worker@.service"}
 
 
 def test_no_secret_and_no_time_is_in_a_release(repository: Any, jobs: str) -> None:

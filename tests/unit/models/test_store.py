@@ -55,6 +55,16 @@ def test_second_run_asks_nobody_and_changes_nothing(tmp_path: Path, web: Web) ->
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.name != ".lock"} == before
 
 
+def test_a_deploy_that_asks_for_a_model_is_noted(tmp_path: Path, web: Web) -> None:
+    root = tmp_path / "models"
+    wanted, absent = model(root, web.put("w", WEIGHTS)), model(root, "https://127.0.0.1:1/w", version="2")
+    Store(root).bring([wanted])
+    os.utime(wanted.folder, (0, 0))
+    Store(root).touch([wanted, absent])
+    assert wanted.folder.stat().st_mtime > 0
+    assert Store(root).missing([wanted, absent]) == [absent]
+
+
 def test_looking_at_an_empty_host_touches_nothing(tmp_path: Path) -> None:
     root = tmp_path / "models"
     store, wanted = Store(root), model(root, "https://127.0.0.1:1/w")
