@@ -13,6 +13,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from app.core.ledger.tables import metadata
 
 BUSY_TIMEOUT_MS = 5000
+FILE = "ledger.sqlite"
+LOCK = "layout.lock"
 
 
 class Database:
@@ -58,7 +60,7 @@ def _begin_immediate(connection: Connection) -> None:
 def open_database(folder: Path) -> Database:
     """Open the ledger in `folder`, made where missing together with its tables."""
     folder.mkdir(parents=True, exist_ok=True)
-    url = URL.create("sqlite", database=str(folder / "ledger.sqlite"))
+    url = URL.create("sqlite", database=str(folder / FILE))
     engine, reader = create_engine(url), create_engine(url)
     for each in (engine, reader):
         event.listen(each, "connect", _prepare)
@@ -73,7 +75,7 @@ def _lay_out(engine: Engine, folder: Path) -> None:
     The change to WAL, which the file then keeps, needs the database for itself, and fails at once where another process
     has it open: no busy timeout helps.
     """
-    with (folder / "layout.lock").open("a") as lock:
+    with (folder / LOCK).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with closing(engine.raw_connection()) as connection:
             connection.cursor().execute("PRAGMA journal_mode=WAL")

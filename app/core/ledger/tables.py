@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
+SCHEMA = "0001"  # the newest migration in versions/, which these tables are the result of
+
 metadata = MetaData()
 
 jobs = Table(
