@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from farrier.document import Document, read
+from farrier.migrations import Schema, read_schema
 from farrier.problems import InvalidInput, Problem, nearest
 from farrier.stack import Env, Stack
 
@@ -48,6 +49,7 @@ class Loaded:
     sources: dict[str, SourceFiles] = field(default_factory=dict)
     envs: dict[str, EnvFiles] = field(default_factory=dict)
     fixtures: SourceFiles = field(default_factory=lambda: SourceFiles({}, {}))
+    schema: Schema | None = None
     problems: tuple[Problem, ...] = ()
 
 
@@ -96,6 +98,7 @@ def load_stack(root: Path, name: str, locks: Path | None = None) -> Loaded:
         sources=dict(reader.sources()),
         envs=dict(reader.envs()),
         fixtures=hashed(dict(reader.fixtures())),
+        schema=reader.schema(),
         problems=tuple(reader.problems),
     )
 
@@ -141,6 +144,23 @@ class _Reader:
                 yield path.name, path
             else:
                 self._wrong(("verify", index, "file"), f"no such file: {step.file}")
+
+    def schema(self) -> Schema | None:
+        """What the migrations say, where the stack has any and they are right."""
+        asked = self.stack.database_schema
+        source = self.stack.sources.get(asked.source) if asked else None
+        if asked is None or source is None:
+            return None
+        folder = (self.folder / source.path).resolve() / asked.versions
+        if not folder.is_relative_to(self.root.resolve()):
+            return None  # told at the source
+        schema, problems = read_schema({self._shown(path): path for path in folder.glob("*.py")})
+        self.problems += problems
+        if schema is None and not problems:
+            self._wrong(
+                ("schema", "versions"), f"no migration in {source.path}/{asked.versions}; the first is 0001_….py"
+            )
+        return schema
 
     def _lock(self, name: str, env: Env) -> Path | None:
         own = self.folder / env.conda

@@ -33,6 +33,7 @@ _PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`pipelines.<name>`", stack.Pipeline),
     ("`pipelines.<name>.steps[]`", stack.Step),
     ("`pipelines.<name>.options.<name>`", stack.Option),
+    ("`schema`", stack.Schema),
     ("`verify[]`", stack.VerifyStep),
     ("`requires`", stack.Requires),
 )
@@ -48,7 +49,9 @@ def stack_reference() -> str:
 
 
 def _section(title: str, model: type[BaseModel], prefix: str = "", hidden: frozenset[str] = frozenset()) -> str:
-    rows = [_row(prefix + name, field) for name, field in model.model_fields.items() if name not in hidden]
+    rows = [
+        _row(prefix + (field.alias or name), field) for name, field in model.model_fields.items() if name not in hidden
+    ]
     table = ["| key | type | default | meaning |", "|---|---|---|---|", *rows]
     return "\n".join([f"## {title}", "", f"{_first_line(model)}", "", *table, ""])
 

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from farrier.kinds import AnyService
 from farrier.kinds.base import Strict
-from farrier.values import Duration, Line, ModelReference, Name, PositiveDuration, Size, StepName
+from farrier.values import Duration, Folder, Line, ModelReference, Name, PositiveDuration, PythonModule, Size, StepName
 
 
 class Source(Strict):
@@ -91,6 +91,15 @@ class VerifyStep(Strict):
         return next((method, path) for method, path in named.items() if path is not None)
 
 
+class Schema(Strict):
+    """The stack's database: its migrations, and the program that applies them once before new code serves."""
+
+    env: Name = Field(description="The env that the program runs in.")
+    source: Name = Field("app", description="The source (a key under `sources`) that holds program and migrations.")
+    run: PythonModule = Field(description="The program: `python -m …`. How it is called: docs/how-to/migrations.md.")
+    versions: Folder = Field(description="The folder of the migrations, inside the source's folder.")
+
+
 class Requires(Strict):
     """What the host must offer besides envs, models and the services' memory."""
 
@@ -107,5 +116,7 @@ class Stack(Strict):
     models: list[ModelReference] = Field([], description="Weights from `stacks/models.yml`: `id@version`.")
     services: dict[Name, AnyService] = Field(min_length=1, description="The processes, by name; see the kinds below.")
     pipelines: dict[Name, Pipeline] = Field({}, description="Scientific programs that a worker runs step by step.")
+    # pydantic's own models have something called `schema`
+    database_schema: Schema | None = Field(None, alias="schema", description="Migrations of the stack's database.")
     verify: list[VerifyStep] = Field([], description="The success signal of a deploy.")
     requires: Requires = Field(Requires(disk=2**30, memory=0), description="What the host must have besides.")

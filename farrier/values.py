@@ -52,6 +52,8 @@ _STEP = r"^[a-z][a-z0-9_]{0,63}$"  # a module under `steps`, so a Python name
 _PATH = r"^(/|(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?)$"
 _HOST = r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$|^[0-9a-fA-F:]+$"
 _TARGET = r"^[A-Za-z_][\w.-]*:[A-Za-z_]\w*(\(\))?$"
+_MODULE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
+_FOLDER = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"
 _MODEL = r"^[a-z0-9][a-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9._-]*$"
 _VARIABLE = r"^[A-Z][A-Z0-9_]*$"
 _LINE = r"^[^\x00-\x1f\x7f]*$"
@@ -62,6 +64,8 @@ StepName = Annotated[str, StringConstraints(pattern=_STEP)]
 UrlPath = Annotated[str, StringConstraints(pattern=_PATH)]
 Hostname = Annotated[str, StringConstraints(pattern=_HOST, max_length=253)]
 PythonTarget = Annotated[str, StringConstraints(pattern=_TARGET)]
+PythonModule = Annotated[str, StringConstraints(pattern=_MODULE)]
+Folder = Annotated[str, StringConstraints(pattern=_FOLDER)]
 ModelReference = Annotated[str, StringConstraints(pattern=_MODEL)]
 EnvironmentName = Annotated[str, StringConstraints(pattern=_VARIABLE), AfterValidator(_not_ours)]
 Line = Annotated[str, StringConstraints(pattern=_LINE)]
@@ -74,6 +78,8 @@ HINTS = {
     _PATH: "write a path like / or /demo/api",
     _HOST: "write a hostname like demo.example.org, or an address",
     _TARGET: "write module:name, or module:factory()",
+    _MODULE: "write a module like app.core.migrate",
+    _FOLDER: "write a folder like core/versions, without a slash before or behind",
     _MODEL: "write id@version",
     _VARIABLE: "write a name like LOG_LEVEL",
     _LINE: "write one line, without control characters",

@@ -20,6 +20,7 @@ def check_stack(loaded: Loaded, models: Sequence[str]) -> Iterator[Problem]:
     yield from _name(loaded)
     yield from _references(loaded)
     yield from _pipelines(loaded)
+    yield from _schema(loaded)
     yield from _order(loaded)
     yield from _models(loaded, models)
     yield from _verify(loaded)
@@ -74,6 +75,13 @@ def _pipelines(loaded: Loaded) -> Iterator[Problem]:
         yield from _known(loaded, ("pipelines", name, "source"), pipeline.source, stack.sources, "source")
         for index, model in enumerate(pipeline.models):
             yield from _known(loaded, ("pipelines", name, "models", index), model, dict.fromkeys(stack.models), "model")
+
+
+def _schema(loaded: Loaded) -> Iterator[Problem]:
+    asked = loaded.stack.database_schema
+    if asked is not None:
+        yield from _known(loaded, ("schema", "env"), asked.env, loaded.stack.envs, "env")
+        yield from _known(loaded, ("schema", "source"), asked.source, loaded.stack.sources, "source")
 
 
 def _order(loaded: Loaded) -> Iterator[Problem]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Part(BaseModel):
     """A piece of the plan: computed, never edited."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
 
 Change = Literal["restart", "bridge", "follow"]
@@ -121,6 +121,17 @@ class VerifyPlan(Part):
     within: int  # seconds
 
 
+class SchemaPlan(Part):
+    """The schema of the stack's database in this release, and the program that brings the database to it."""
+
+    command: tuple[str, ...]  # on the host; run as the stack's user
+    code: str  # its working directory
+    environment: dict[str, str]
+    writes: str  # this release's schema
+    reads: tuple[str, ...]  # schemas whose releases can share the database with this one
+    floor: str  # the oldest of them
+
+
 class StackPlan(Part):
     """One stack on this host. It holds no time, commit or path of the controller: equal stacks make equal plans."""
 
@@ -144,6 +155,8 @@ class StackPlan(Part):
     front_port: int  # of the front door's HTTPS, for the verify run
     verify: tuple[VerifyPlan, ...]
     fixtures: dict[str, str]  # name in the release -> sha256
+    # pydantic's own models have something called `schema`
+    database_schema: SchemaPlan | None = Field(alias="schema")
     memory: int  # bytes, with a second generation of the largest web service
     disk: int  # bytes of room for its data
 

@@ -26,6 +26,7 @@ from farrier.plan.model import (
     ModelPlan,
     Plan,
     RoutePlan,
+    SchemaPlan,
     StackPlan,
     Tree,
     VerifyPlan,
@@ -35,6 +36,7 @@ from farrier.problems import InvalidInput
 _FRONT_PACKAGES = ("caddy",)
 _ENV_PACKAGES = ("python3-venv",)
 _VERIFY_TOKEN = Credential(name="verify-token", kind="password")
+_SNAPSHOTS = "snapshots"  # of the database, taken before each migration
 _STATE_FOLDERS = ("ledger", "uploads", "results", "work", "log")
 
 
@@ -130,7 +132,7 @@ class _StackResolver:
             user=self.name,
             home=paths.home(self.name),
             state=paths.state(self.name),
-            state_folders=(*_STATE_FOLDERS, *self._redis_folders()),
+            state_folders=self._state_folders(),
             credentials_folder=paths.credentials(self.name),
             credentials=self._credentials(resolved),
             envs=tuple(sorted(f"{name}-{files.digest}" for name, files in self.loaded.envs.items())),
@@ -145,12 +147,32 @@ class _StackResolver:
             front_port=self.inputs.host.https_port,
             verify=tuple(self._verify()),
             fixtures=dict(sorted(self.loaded.fixtures.hashes.items())),
+            schema=self._schema(),
             memory=sum(each.memory for each in resolved) + _second_generation(resolved) + self.stack.requires.memory,
             disk=self.stack.requires.disk,
         )
 
     def _tree(self, name: str, files: SourceFiles) -> Tree:
         return Tree(name=name, path=paths.code(self.name, name, files.digest), files=dict(sorted(files.hashes.items())))
+
+    def _state_folders(self) -> tuple[str, ...]:
+        snapshots = (_SNAPSHOTS,) if self.stack.database_schema else ()
+        return (*_STATE_FOLDERS, *snapshots, *self._redis_folders())
+
+    def _schema(self) -> SchemaPlan | None:
+        asked, found = self.stack.database_schema, self.loaded.schema
+        if asked is None or found is None:
+            return None
+        code, state = self.trees[asked.source].path, paths.state(self.name)
+        python = f"{self.around.prefixes[asked.env]}/bin/python"
+        return SchemaPlan(
+            command=(python, "-m", asked.run, "--snapshot-dir", f"{state}/{_SNAPSHOTS}"),
+            code=code,
+            environment={"FARRIER_STATE": state, "PYTHONPATH": code, "PYTHONDONTWRITEBYTECODE": "1"},
+            writes=found.writes,
+            reads=found.reads,
+            floor=found.floor,
+        )
 
     def _redis_folders(self) -> tuple[str, ...]:
         return tuple(key for key, service in self.stack.services.items() if service.kind == "redis")
