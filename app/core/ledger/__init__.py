@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from app.core.ledger.clock import Clock, boot_clock
-from app.core.ledger.database import Database, open_database
+from app.core.ledger.database import Database, LedgerMismatch, open_database
 from app.core.ledger.election import Election
 from app.core.ledger.job import Job, NewJob, State
 from app.core.ledger.jobs import Jobs
 from app.core.ledger.workers import Workers
 
-__all__ = ["Clock", "Database", "Election", "Job", "Jobs", "NewJob", "State", "Workers", "boot_clock", "open_database"]
+__all__ = [
+    "Clock",
+    "Database",
+    "Election",
+    "Job",
+    "Jobs",
+    "LedgerMismatch",
+    "NewJob",
+    "State",
+    "Workers",
+    "boot_clock",
+    "open_database",
+]

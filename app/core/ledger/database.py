@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 
-from app.core.ledger.tables import metadata
+from app.core.ledger.tables import SCHEMA
 
 BUSY_TIMEOUT_MS = 5000
 FILE = "ledger.sqlite"
 LOCK = "layout.lock"
+VERSION_TABLE = "alembic_version"
+MIGRATE = "`python -m app.core.ledger.migrate` with this release's environment, which a deploy does by itself"
+
+
+class LedgerMismatch(ValueError):
+    """The ledger is not there, or has a schema that this code cannot serve; the message says what to run."""
 
 
 class Database:
@@ -58,26 +63,35 @@ def _begin_immediate(connection: Connection) -> None:
 
 
 def open_database(folder: Path) -> Database:
-    """Open the ledger in `folder`, made where missing together with its tables."""
-    folder.mkdir(parents=True, exist_ok=True)
-    url = URL.create("sqlite", database=str(folder / FILE))
+    """Open the ledger in `folder`. Raises LedgerMismatch where this code cannot serve it; makes and changes nothing."""
+    file = folder / FILE
+    if not file.is_file():
+        raise LedgerMismatch(f"there is no ledger {file}: run {MIGRATE}")
+    url = URL.create("sqlite", database=str(file))
     engine, reader = create_engine(url), create_engine(url)
     for each in (engine, reader):
         event.listen(each, "connect", _prepare)
     event.listen(engine, "begin", _begin_immediate)
-    _lay_out(engine, folder)
-    return Database(engine, reader)
+    database = Database(engine, reader)
+    try:
+        _check(database, file)
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
-def _lay_out(engine: Engine, folder: Path) -> None:
-    """Make the tables, one process at a time.
-
-    The change to WAL, which the file then keeps, needs the database for itself, and fails at once where another process
-    has it open: no busy timeout helps.
-    """
-    with (folder / LOCK).open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with closing(engine.raw_connection()) as connection:
-            connection.cursor().execute("PRAGMA journal_mode=WAL")
-        with engine.begin() as connection:
-            metadata.create_all(connection)
+def _check(database: Database, file: Path) -> None:
+    """A newer schema is fine as long as its floor is: it has only more than this code knows."""
+    with database.read() as connection:
+        if not inspect(connection).has_table(VERSION_TABLE):
+            raise LedgerMismatch(f"the ledger {file} has no schema yet, this code needs {SCHEMA}: run {MIGRATE}")
+        schema = str(connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none())
+        floor = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    if int(SCHEMA) < floor:
+        raise LedgerMismatch(
+            f"the ledger {file} has schema {schema}, which code of schema {floor:04} and later can serve; this "
+            f"code has {SCHEMA}: deploy a newer release, or restore a snapshot of an older schema"
+        )
+    if schema < SCHEMA:
+        raise LedgerMismatch(f"the ledger {file} has schema {schema}, this code needs {SCHEMA}: run {MIGRATE}")

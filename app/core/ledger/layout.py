@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.engine.reflection import Inspector
 
-from app.core.ledger.revisions import VERSION_TABLE
+from app.core.ledger.database import VERSION_TABLE
 
 
 @dataclass(frozen=True, slots=True)

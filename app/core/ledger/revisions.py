@@ -12,8 +12,9 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
+from app.core.ledger.database import VERSION_TABLE
+
 VERSIONS = Path(__file__).parent / "versions"
-VERSION_TABLE = "alembic_version"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.core.ledger import Clock, Database, Jobs, Workers, open_database
+from tests.unit.app.migrations import new_ledger
 from tests.unit.app.running_site import Site, site_environment
 
 
@@ -33,7 +34,7 @@ def clock(time: FakeTime) -> Clock:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    opened = open_database(tmp_path / "ledger")
+    opened = open_database(new_ledger(tmp_path / "ledger"))
     yield opened
     opened.close()
 

@@ -11,6 +11,13 @@ from pathlib import Path
 from app.core.ledger.migrate import Migration, migrate
 from app.core.ledger.revisions import VERSIONS, Revisions
 
+
+def new_ledger(folder: Path) -> Path:
+    """A ledger of today's schema in the folder, which it gives back."""
+    migrate(Migration(folder, folder.parent / "snapshots"))
+    return folder
+
+
 EXPANDING = 'op.add_column("jobs", sa.Column("note", sa.Text))\nop.create_table("notes", sa.Column("a", sa.Text))'
 
 

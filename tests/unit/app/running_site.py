@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 
+from tests.unit.app.migrations import new_ledger
+
 REPOSITORY = Path(__file__).parents[3]
 KNEE = REPOSITORY / "stacks/knee"
 FIXTURES = KNEE / "fixtures"
@@ -70,7 +72,7 @@ def site_environment(folder: Path, pipeline: Mapping[str, Any]) -> dict[str, str
     credentials.mkdir()
     (credentials / "redis-password").write_text(PASSWORD + "\n")
     (credentials / "verify-token").write_text(TOKEN + "\n")
-    (folder / "state").mkdir()
+    new_ledger(folder / "state" / "ledger")
     (folder / "pipelines.json").write_text(json.dumps({"knee": pipeline}))
     return {
         "FARRIER_STACK": "knee",

@@ -212,9 +212,11 @@ OPENER = """
 import sys, time
 from pathlib import Path
 from app.core.ledger import open_database
+from app.core.ledger.migrate import Migration, migrate
 folders, instant = sys.argv[2:], float(sys.argv[1])
 for number, folder in enumerate(folders):
     time.sleep(max(0, instant + number * 0.05 - time.time()))
+    migrate(Migration(Path(folder), Path(folder) / "snapshots"))
     open_database(Path(folder)).close()
 """
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
-from app.core.ledger import Clock, Job, Jobs, NewJob, open_database
+from app.core.ledger import Clock, Job, Jobs, LedgerMismatch, NewJob, open_database
 from app.core.ledger.layout import layout_of
 from app.core.ledger.migrate import Failed, Refused, main
 from app.core.ledger.revisions import Revisions
@@ -201,6 +201,23 @@ def test_older_code_finds_a_newer_ledger_that_it_can_serve_or_is_told_why_not(up
     upgrade.run()
     with pytest.raises(Refused, match="code of schema 0003 and later can serve; this code has 0001"):
         old.run()
+
+
+def test_code_serves_no_ledger_that_it_does_not_know(upgrade: Upgrade, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LedgerMismatch, match=r"there is no ledger .*: run `python -m app.core.ledger.migrate`"):
+        open_database(upgrade.state / "nowhere")
+    assert not (upgrade.state / "nowhere").exists()
+    monkeypatch.setattr("app.core.ledger.database.SCHEMA", "0002")
+    with pytest.raises(LedgerMismatch, match=r"has schema 0001, this code needs 0002: run"):
+        open_database(upgrade.ledger)
+    monkeypatch.undo()
+    upgrade.add('op.drop_table("workers")', expands=False)
+    upgrade.run()
+    with pytest.raises(LedgerMismatch, match=r"has schema 0002, which code of schema 0002 and later can serve"):
+        open_database(upgrade.ledger)
+    unversioned(upgrade)
+    with pytest.raises(LedgerMismatch, match="has no schema yet, this code needs 0001: run"):
+        open_database(upgrade.ledger)
 
 
 def test_several_at_once_migrate_once(upgrade: Upgrade) -> None:
