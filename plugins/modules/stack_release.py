@@ -17,6 +17,7 @@ options:
   confirm_within: {type: int, default: 600, description: Seconds after which a release that nobody confirmed goes back.}
   who: {type: str, default: '', description: 'Who deploys, for the lock and the history.'}
   reason: {type: str, default: '', description: 'Why, for the history.'}
+  keep: {type: int, default: 5, description: Releases of a stack that stay besides the live one and the one before.}
   workers:
     type: str
     default: follow
@@ -52,6 +53,7 @@ def main() -> None:
         "confirm_within": {"type": "int", "default": 600},
         "who": {"type": "str", "default": ""},
         "reason": {"type": "str", "default": ""},
+        "keep": {"type": "int", "default": 5},
         "workers": {"type": "str", "default": "follow", "choices": ["follow", "wait", "now"]},
     }
     module = AnsibleModule(options, supports_check_mode=True)
@@ -128,6 +130,7 @@ class StackRun:
             "--reason",
             given["reason"],
         ]
+        command += ["--keep", str(given["keep"])]
         rc, out, err = self.module.run_command([*command, *(["--verify"] if given["verify"] else [])])
         try:
             self.outcome = json.loads(out)

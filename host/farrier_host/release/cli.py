@@ -75,6 +75,15 @@ _WITHIN: Argument = (
     "--confirm-within",
     {"type": int, "default": _CONFIRM_WITHIN, "metavar": "SECONDS", "help": "go back after this time (%(default)s s)"},
 )
+_KEEP: Argument = (
+    "--keep",
+    {
+        "type": int,
+        "default": 5,
+        "metavar": "N",
+        "help": "releases of a stack that stay besides the live one and the one before (%(default)s)",
+    },
+)
 _VERIFY: Argument = ("--verify", {"action": "store_true", "help": "run the verify steps also when nothing changed"})
 _COMMANDS: tuple[tuple[str, Callable[[argparse.Namespace, Layout], int], str, tuple[Argument, ...]], ...] = (
     ("list", commands.list_releases, "Show the releases of a stack.", (_STACK,)),
@@ -85,7 +94,7 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.Namespace, Layout], int], str, tu
         "deploy",
         commands.deploy,
         "Make a release live, prove it by the verify steps, and confirm it.",
-        (_STACK, _RELEASE, _WHO, _WHY, _WORKERS, _WITHIN, _VERIFY, _JSON),
+        (_STACK, _RELEASE, _WHO, _WHY, _WORKERS, _WITHIN, _VERIFY, _KEEP, _JSON),
     ),
     (
         "rollback",
@@ -99,6 +108,12 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.Namespace, Layout], int], str, tu
         commands.activate,
         "Make a release live, on trial: it goes back unless confirmed.",
         (_STACK, _RELEASE, _WITHIN, _WHO, _WORKERS),
+    ),
+    (
+        "collect",
+        commands.collect_releases,
+        "Remove old releases, and the code, envs and models that only they used.",
+        (_ANY_STACK, _KEEP),
     ),
     ("confirm", commands.confirm, "End the trial: the release stays.", (_STACK, _RELEASE)),
     (

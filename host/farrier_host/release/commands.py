@@ -12,6 +12,7 @@ from dataclasses import asdict
 from functools import partial
 
 from farrier_host.release import history, lock, state, systemd
+from farrier_host.release.collect import collect
 from farrier_host.release.deploy import DONE, FAILED, Deployer, Order, Outcome, as_json
 from farrier_host.release.files import Refused
 from farrier_host.release.follow import follow
@@ -74,7 +75,27 @@ def check(options: argparse.Namespace, layout: Layout) -> int:
 def deploy(options: argparse.Namespace, layout: Layout) -> int:
     """From activation to confirmation."""
     order = Order(_who(options), options.reason, options.workers, options.confirm_within, options.verify)
-    return _told(Deployer(layout, options.stack, order, _say_aside).deploy(options.release), options)
+    outcome = Deployer(layout, options.stack, order, _say_aside).deploy(options.release)
+    if outcome.changed and not outcome.error:
+        _collect_after(layout, options)
+    return _told(outcome, options)
+
+
+def _collect_after(layout: Layout, options: argparse.Namespace) -> None:
+    """What this stack no longer needs; that it could not be removed is no reason for a deploy to fail."""
+    try:
+        collect(layout, options.keep, _say_aside, stacks=[options.stack])
+    except OSError as error:
+        _say_aside(f"{options.stack}: what is no longer needed could not be removed: {error}")
+
+
+def collect_releases(options: argparse.Namespace, layout: Layout) -> int:
+    """Remove what nothing needs any more."""
+    if options.stack:
+        known(layout, options.stack)
+    done = collect(layout, options.keep, _say, stacks=[options.stack] if options.stack else None)
+    print("\n".join((*done.left, str(done))))
+    return DONE
 
 
 def rollback(options: argparse.Namespace, layout: Layout) -> int:

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from typing import Any
 
-from farrier_host.release import files, history, lock, state, systemd
+from farrier_host.release import files, history, lock, migration, state, systemd
 from farrier_host.release.files import Refused
 from farrier_host.release.health import complaints, missing
 from farrier_host.release.history import Entry
@@ -66,9 +67,10 @@ class Deployer:
 
     def deploy(self, release: str) -> Outcome:
         """Make a release live and prove it; or, where it is live, mend what is not well. Raises Refused."""
-        files.read_plan(self.layout, self.stack, release)
+        plan = files.read_plan(self.layout, self.stack, release)
         with lock.hold(self.layout, self.stack, self.order.who, f"deploy of {release}"):
             now = state.load(self.layout, self.stack)
+            self._check(plan, release, now)
             is_trial = now.active != release or not now.is_settled
             faults = [] if is_trial else complaints(self.layout, self.stack, release)
             if not is_trial and not faults and not self.order.verify:
@@ -189,10 +191,15 @@ class Deployer:
         plan = files.read_plan(self.layout, self.stack, target)
         if target == now.active and now.is_settled:
             raise Refused(f"{self.stack}: release {target} is live already")
+        self._check(plan, target, now)
+        return target
+
+    def _check(self, plan: dict[str, Any], release: str, now: State) -> None:
+        """Raises Refused when a release cannot go live on this host."""
         gone = missing(self.layout, plan)
         if gone:
-            raise Refused(f"{self.stack}: release {target} cannot come back, it needs what is gone: {', '.join(gone)}")
-        return target
+            raise Refused(f"{self.stack}: release {release} cannot go live, it needs what is gone: {', '.join(gone)}")
+        migration.check(plan, now.database)
 
 
 def as_json(outcome: Outcome) -> dict[str, object]:

@@ -76,11 +76,12 @@ class Follower:
         """Give one worker the text of the release before; systemd takes an instance's file before the template's."""
         with self.transaction.lock():
             now = state.load(self.layout, self.stack)
-            if now.previous is None:
+            before = now.followers.get(unit, {}).get("release") or now.previous
+            if before is None:
                 self._note(unit, f"{unit} is broken, and there is no release before: {reason}")
             else:
-                self._to_old_text(unit, now.previous)
-                reason = f"it runs release {now.previous}: {reason}"
+                self._to_old_text(unit, before)
+                reason = f"it runs release {before}: {reason}"
                 self._note(unit, f"{unit} went back alone, {reason}")
             left = {name: each for name, each in now.followers.items() if name != unit}
             self.transaction.save(replace(now, followers=left, alone=now.alone | {unit: reason}))

@@ -31,6 +31,7 @@ class State:
     # Units that go over when their job ends, by name: the process that has to end (`invocation`), `job`, `since`.
     followers: dict[str, dict[str, str]] = field(default_factory=dict)
     proven: bool = True  # whether the verify run went through the workers too, not only as far as the queue
+    database: dict[str, str] = field(default_factory=dict)  # schema that was last written (`writes`), and its `floor`
     alone: dict[str, str] = field(default_factory=dict)  # units that went back by themselves: why
 
     @property

@@ -36,7 +36,7 @@ def collect(layout: Layout, stack: str) -> dict[str, Any]:
 
 
 def _unit(unit: str, seen: Seen, now: state.State) -> dict[str, str | None]:
-    is_behind = unit in now.followers or unit in now.alone
+    behind = now.followers.get(unit, {}).get("release") or (now.previous if unit in now.alone else None)
     note = now.alone.get(unit, "").split("\n", 1)[0]
     if unit in now.followers:
         note = told({unit: now.followers[unit]})[0].partition(" ")[2]
@@ -44,7 +44,7 @@ def _unit(unit: str, seen: Seen, now: state.State) -> dict[str, str | None]:
         "unit": unit,
         "state": seen.state,
         "since": _utc(seen.changed),
-        "release": now.previous if is_behind else now.active,
+        "release": behind or now.active,
         "note": note or seen.status,
     }
 

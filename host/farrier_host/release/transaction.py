@@ -7,8 +7,9 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
-from farrier_host.release import files, state, systemd
+from farrier_host.release import files, migration, state, systemd
 from farrier_host.release.bridge import Bridge
 from farrier_host.release.decide import decide
 from farrier_host.release.files import FileSet, Refused
@@ -18,7 +19,7 @@ from farrier_host.release.state import ACTIVATING, CONFIRMED, UNCONFIRMED, State
 from farrier_host.release.step import Step
 from farrier_host.release.steps import Way
 from farrier_host.release.systemd import Failed
-from farrier_host.release.workers import FOLLOW, Workers
+from farrier_host.release.workers import FOLLOW, Followers, Workers
 
 Say = Callable[[str], None]
 _LONGEST_ACTIVATION = 3600  # seconds after which one that has not come to its end is taken for dead
@@ -36,15 +37,17 @@ class Transaction:
         It stays `unconfirmed`; after `confirm_within` seconds without `confirm` it goes back by itself. So it does when
         this process is killed in the middle: the timer is set before anything changes. `mode`: how workers go over.
         """
-        files.read_plan(self.layout, self.stack, release)
+        plan = files.read_plan(self.layout, self.stack, release)
         with self.lock():
             before = self._settled()
+            migration.check(plan, before.database)
             if before.active == release:
                 return self._mend(release, before, mode)
-            opened = State(ACTIVATING, release, before.active, before.previous, who=who, alone=before.alone)
-            self.save(opened)
+            opened = replace(before, phase=ACTIVATING, active=release, previous=before.active, earlier=before.previous)
+            self.save(replace(opened, who=who, message="", touched=()))
             try:
                 self._go_back_later(release, confirm_within + _LONGEST_ACTIVATION)
+                self._migrate(plan)
                 way = self._way([before.active], release)
                 way.mode = mode
                 self._carry_out(way.steps([]))
@@ -54,7 +57,8 @@ class Transaction:
             self._point_current(release)
             self._go_back_later(release, confirm_within)
             now = state.load(self.layout, self.stack)
-            return self.save(replace(now, phase=UNCONFIRMED, followers=way.followers, proven=False, alone={}))
+            left = still_behind(before.followers, way.followers, before.active)
+            return self.save(replace(now, phase=UNCONFIRMED, followers=left, proven=False, alone={}))
 
     def confirm(self, release: str) -> State:
         """Somebody proved that `release` works: it stays. Raises Refused when it is no longer there to confirm."""
@@ -115,11 +119,12 @@ class Transaction:
             systemd.start_later(f"{self.stack}.target")
         self._point_current(now.previous)
         message = f"release {now.active} was taken back at boot: nobody had confirmed it before the host went down"
-        return self.save(State(CONFIRMED, now.previous, now.earlier, message=message))
+        return self.save(State(CONFIRMED, now.previous, now.earlier, message=message, database=now.database))
 
     def _mend(self, release: str, now: State, mode: str) -> State:
         """Bring the live release to what it should be: its files, and every unit up."""
         try:
+            self._migrate(files.read_plan(self.layout, self.stack, release))
             way = self._way([release], release)
             way.mode = mode
             self._carry_out(way.steps(self._leftovers([release], ())), is_noted=False)
@@ -127,9 +132,19 @@ class Transaction:
             unit = error.unit if isinstance(error, Failed) else self.stack
             raise Failed(unit, f"release {release} is live and could not be mended: {_reason(error)}") from None
         self._point_current(release)
-        after = self.save(replace(now, alone={}, followers=now.followers | way.followers))
+        database = state.load(self.layout, self.stack).database
+        left = still_behind(now.followers, way.followers, now.previous)
+        after = self.save(replace(now, alone={}, followers=left, database=database))
         self._let_follow(after)
         return after
+
+    def _migrate(self, plan: dict[str, Any]) -> None:
+        """Bring the database to the release's schema. Going back leaves it there: older releases can serve it too."""
+        said = migration.migrate(self.layout, self.stack, plan)
+        if said:
+            self.say(said)
+        now = state.load(self.layout, self.stack)
+        self.save(replace(now, database=migration.after(plan, now.database)))
 
     def _settled(self) -> State:
         """The state, after taking back what an earlier activation left open (its play died, or it crashed)."""
@@ -185,7 +200,7 @@ class Transaction:
             way = self._way([failed.active, previous], previous, failed.touched)
         except Refused as error:
             told = f"{reason}\nNothing to go back to: {error}"
-            return self.save(State(CONFIRMED, failed.active, None, message=told))
+            return self.save(replace(failed, phase=CONFIRMED, previous=None, message=told, touched=()))
         for step in way.steps(self._leftovers([failed.active, previous], failed.touched)):
             try:
                 self._carry_out([step])
@@ -193,8 +208,9 @@ class Transaction:
                 reason += f"\nGoing back met a fault of its own: {_reason(error)}"
         self._point_current(previous)
         message = f"release {failed.active} was taken back: {reason}"
-        after = State(CONFIRMED, previous, failed.earlier, message=message, followers=way.followers)
-        after = self.save(replace(after, proven=True))
+        left = still_behind(failed.followers, way.followers, failed.active)
+        after = State(CONFIRMED, previous, failed.earlier, message=message, followers=left)
+        after = self.save(replace(after, database=state.load(self.layout, self.stack).database))
         self._forget_timer(failed.active)
         self._let_follow(after)
         return after
@@ -249,6 +265,12 @@ class Transaction:
         with self.layout.lock.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def still_behind(before: Followers, now: Followers, release: str | None) -> Followers:
+    """All workers that still end a job, with the release that each of them runs: `release` for those asked `now`."""
+    runs = {unit: before.get(unit, {}).get("release") or release or "" for unit in now}
+    return before | {unit: entry | {"release": runs[unit]} for unit, entry in now.items()}
 
 
 def _reason(error: Failed | OSError) -> str:

@@ -139,7 +139,26 @@ def test_worker_tells_systemd_that_it_is_ready_and_lives(site: Site) -> None:
         systemd.bind(path)
         systemd.settimeout(20)
         site.start_worker(NOTIFY_SOCKET=path, WATCHDOG_USEC="4000000")
-        assert [systemd.recv(100) for _ in range(2)] == [b"READY=1", b"WATCHDOG=1"]
+        assert [systemd.recv(100) for _ in range(3)] == [b"READY=1", b"STATUS=idle", b"WATCHDOG=1"]
         site.stop("redis")  # its being away is no reason to be restarted
         systemd.settimeout(5)
-        assert [systemd.recv(100) for _ in range(4)] == [b"WATCHDOG=1"] * 4
+        told = [systemd.recv(100) for _ in range(8)]
+        assert told.count(b"WATCHDOG=1") == 4
+
+
+def test_worker_tells_systemd_which_job_it_works_on_and_ends_first(site: Site) -> None:
+    path = str(site.folder / "notify.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(path)
+        systemd.settimeout(20)
+        site.start_worker(NOTIFY_SOCKET=path, WATCHDOG_USEC="4000000")
+        job = site.upload()
+        wait_for(lambda: systemd.recv(100) == f"STATUS=job {job}".encode(), "the job in the unit's status")
+        site.processes["worker"].send_signal(signal.SIGTERM)
+        messages = []
+        while f"STATUS=ends job {job} first".encode() not in messages:
+            messages.append(systemd.recv(100))
+        # systemd would end the unit after its stop time, and a release lets the job end.
+        assert b"STOPPING=1" not in messages
+        _release(site)
+        site.wait_status(job, "complete")
