@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from farrier import paths
+from farrier.channel import UNSTABLE
 from farrier.kinds.base import Strict
 from farrier.problems import InvalidInput, Problem, nearest
 from farrier.values import Hostname, StackName
@@ -15,7 +16,17 @@ from farrier.values import Hostname, StackName
 PREFIX = "farrier_"
 
 # Variables of the controller or of the command line, which are not the host's.
-_NOT_THE_HOSTS = frozenset({"farrier_plan", "farrier_state"})
+_NOT_THE_HOSTS = frozenset(
+    {
+        "farrier_plan",
+        "farrier_state",
+        "farrier_who",
+        "farrier_reason",
+        "farrier_workers",
+        "farrier_stack",
+        "farrier_release",
+    }
+)
 
 
 class Host(Strict):
@@ -28,6 +39,10 @@ class Host(Strict):
         None, description="The name (or address) that people open; the host's address when not given."
     )
     aliases: list[Hostname] = Field([], description="More names or addresses that the front door answers.")
+    channel: str = Field(
+        UNSTABLE,
+        description="Whose stack files it gets: unstable (the tree as it is), stable, a version or a commit.",
+    )
     locks: str | None = Field(None, description="A folder of conda locks that is looked into before the stack's own.")
     models_root: str = Field(paths.MODELS, description="The host's model store.")
     http_port: int = Field(80, ge=1, le=65535, description="The front door's port for plain HTTP (it redirects).")

@@ -7,23 +7,53 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
-from farrier.planning import plan_for
+from farrier import git
+from farrier.guard import PRODUCTION, remedy, unguarded
+from farrier.planning import Planned, planned
 from farrier.problems import InvalidInput
+from farrier.who import who
 
 
 class ActionModule(ActionBase):
-    """Sets the fact `farrier_plan`. Takes no arguments: everything is in the inventory and the stack files."""
+    """Sets the facts `farrier_plan`, `farrier_tree` (where stack files come from) and `farrier_who`.
+
+    Takes no arguments: everything is in the inventory and the stack files. Refuses what must not go to production.
+    """
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Plan for the task's host; every problem at once when there are any."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
+        name = str(variables["inventory_hostname"])
+        root = Path(self._loader.get_basedir())
         ours = {key: variables[key] for key in variables if key.startswith("farrier_") or key == "ansible_host"}
         given = {key: self._templar.template(value) for key, value in ours.items()}
         try:
-            plan = plan_for(Path(self._loader.get_basedir()), variables["inventory_hostname"], given)
+            made = planned(root, name, given)
+            if PRODUCTION in variables.get("group_names", ()):
+                self._guard(root, name, made, str(given.get("farrier_reason") or "").strip())
         except InvalidInput as error:
             raise AnsibleActionFail(str(error)) from None
-        result["ansible_facts"] = {"farrier_plan": plan.model_dump(mode="json")}
+        tree = {"root": str(made.tree.root), "version": made.tree.version}
+        result["ansible_facts"] = {
+            "farrier_plan": made.plan.model_dump(mode="json"),
+            "farrier_tree": tree,
+            "farrier_who": who(),
+        }
         return result
+
+    def _guard(self, root: Path, host: str, made: Planned, reason: str) -> None:
+        """Refuse what must not go to production; only tell it where there is a reason, and in check mode."""
+        commit = made.tree.commit
+        exported = git.Checkout(commit, pushed=git.is_pushed(root, commit)) if commit else None
+        found = unguarded(host, made.channel, git.checkout(root), exported)
+        if not found:
+            return
+        refusal = InvalidInput(found)
+        if not reason and not self._task.check_mode:
+            raise AnsibleActionFail(f"{refusal}\n{remedy(host)}")
+        because = f"deployed all the same: {reason}" if reason else "a run without --check would be refused"
+        told = "\n".join(f"  {problem}" for problem in refusal.problems)
+        Display().warning(f"{host} is a production host; {because}\n{told}", formatted=True)

@@ -16,16 +16,21 @@ from farrier.render import release_files
 
 
 class ActionModule(ActionBase):
-    """`plan`: the plan as the action `farrier_plan` gives it; `version`: the second part of a new release id."""
+    """Arguments.
+
+    `plan`: the plan as the action `farrier_plan` gives it; `version`: the second part of a new release id; `tree`: the
+    repository that the stack files were read from, if not this one; `locks`: a folder that is looked into first.
+    """
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Stage all stacks of the plan."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         root = Path(self._loader.get_basedir())
         stacks = [StackPlan.model_validate(stack) for stack in self._task.args["plan"]["stacks"]]
+        tree = Path(self._task.args.get("tree") or root)
         locks = self._task.args.get("locks")
         try:
-            loaded = load_stacks(root, [stack.name for stack in stacks], root / locks if locks else None)
+            loaded = load_stacks(tree, [stack.name for stack in stacks], root / locks if locks else None)
         except InvalidInput as error:
             raise AnsibleActionFail(str(error)) from None
         arguments = {

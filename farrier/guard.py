@@ -1,0 +1,52 @@
+"""What must not go to production without a reason: files that nobody else has, and channel unstable."""
+
+from __future__ import annotations
+
+from farrier.channel import UNSTABLE
+from farrier.git import Checkout
+from farrier.problems import Problem
+
+PRODUCTION = "production"  # the inventory group that is guarded
+_SHOWN = 5
+
+
+def unguarded(host: str, channel: str, checkout: Checkout, exported: Checkout | None = None) -> list[Problem]:
+    """Everything that speaks against a deploy to a production host.
+
+    `checkout` is the tree that the tools come from; `exported` the commit that the stack files come from, if another.
+    """
+    found = [*_dirty(checkout), *_unpushed(checkout)]
+    if exported is not None and exported.commit != checkout.commit:
+        found += _unpushed(exported)
+    if channel == UNSTABLE:
+        message = "channel 'unstable' is not for production: set stable, a version (v1.2.0) or a commit"
+        found.append(Problem(f"inventory variables of {host}", 0, "farrier_channel", message))
+    return found
+
+
+def remedy(host: str) -> str:
+    """What to do besides mending it."""
+    return (
+        f"{host} is in the group '{PRODUCTION}'. To deploy all the same, say why: `farrier deploy --reason '…'`, or "
+        "`-e farrier_reason='…'` with ansible-playbook; the host's history keeps it."
+    )
+
+
+def _dirty(checkout: Checkout) -> list[Problem]:
+    if checkout.commit is None:
+        return [
+            Problem("working tree", 0, "", f"is no git checkout, so nobody can tell what it is ({checkout.complaint})")
+        ]
+    if not checkout.changed:
+        return []
+    more = len(checkout.changed) - _SHOWN
+    names = ", ".join(checkout.changed[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return [
+        Problem("working tree", 0, "", f"differs from commit {checkout.short}: {names}: commit, stash or remove them")
+    ]
+
+
+def _unpushed(checkout: Checkout) -> list[Problem]:
+    if checkout.commit is None or checkout.pushed:
+        return []
+    return [Problem(f"commit {checkout.short}", 0, "", "is on no branch of a remote: push it")]
