@@ -1,4 +1,4 @@
-"""The `farrier` command: decides and shows; it touches no host."""
+"""The `farrier` command: decides and shows; what it does to a host, a play does."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from typing import Annotated, Any
 import typer
 
 from farrier.conda.cli import lock
+from farrier.deploy.deploy import deploy
+from farrier.deploy.rollback import rollback
+from farrier.deploy.status import status
 from farrier.planning import plan_for
 from farrier.problems import InvalidInput, Problem, nearest
 from farrier.reference import stack_reference
 from farrier.report import show_plan
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app.command("deploy")(deploy)
+app.command("rollback")(rollback)
+app.command("status")(status)
 app.command("lock")(lock)
 
 _ROOT = Path(__file__).resolve().parent.parent

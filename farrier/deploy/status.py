@@ -1,0 +1,125 @@
+"""`farrier status`: what every host runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from farrier.deploy.runner import Play
+from farrier.deploy.session import Answer, answers
+from farrier.deploy.show import follower, last_lines
+
+_NONE_YET = "Farrier has made nothing live here yet"
+COLUMNS = ("host", "stack", "service", "release", "unit", "health", "since")
+
+
+def status(
+    stack: Annotated[str, typer.Argument(help="One stack; all when not given.")] = "",
+    limit: Annotated[str, typer.Option("--limit", "-l", help="Hosts or groups; all when not given.")] = "",
+    inventory: Annotated[str, typer.Option("--inventory", "-i", help="The inventory.")] = "inventory/hosts.yml",
+    as_json: Annotated[bool, typer.Option("--json", help="farrier-release's own answer by host.")] = False,
+) -> None:
+    """Show what is live: hosts, stacks, services. Exits 4 when a host could not be asked, else 0."""
+    found, output = asked(inventory, limit, stack)
+    if not found:
+        typer.echo("\n".join(last_lines(output)) or "there is no host in this inventory", err=True)
+        raise typer.Exit(4)
+    if as_json:
+        told = {host: answer.answer if not answer.error else {"error": answer.error} for host, answer in found.items()}
+        typer.echo(json.dumps(told, indent=2, sort_keys=True))
+    else:
+        console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        console.print(table(found))
+        for line in notes(found):
+            console.print(Text(line))
+    if any(answer.error for answer in found.values()):
+        raise typer.Exit(4)
+
+
+def asked(inventory: str, limit: str, stack: str = "") -> tuple[dict[str, Answer], str]:
+    """Ask the hosts; each one's answer, and what Ansible said besides."""
+    variables: dict[str, str | bool] = {"farrier_json": True} | ({"farrier_stack": stack} if stack else {})
+    found, ended = answers(Play("playbooks/status.yml", inventory, limit or None, variables=variables), "Ask the host")
+    return {host: _known(answer) for host, answer in sorted(found.items())}, ended.output
+
+
+def _known(answer: Answer) -> Answer:
+    """A host without farrier-release has nothing live, which is no error."""
+    is_bare = answer.answer is None and "No such file or directory" in answer.error
+    return Answer(0, {}, "") if is_bare else answer
+
+
+def table(found: Mapping[str, Answer]) -> Table:
+    """Hosts × stacks × services."""
+    shown = Table(box=None, pad_edge=False, header_style="dim")
+    for column in COLUMNS:
+        shown.add_column(column, overflow="fold")
+    for host, answer in found.items():
+        for row in rows(host, answer):
+            shown.add_row(*(Text(cell) for cell in row))
+    return shown
+
+
+def rows(host: str, answer: Answer) -> Iterator[tuple[str, ...]]:
+    """The lines of one host; one that could not be asked is a line too."""
+    if answer.error:
+        yield (host, answer.error.splitlines()[0])
+        return
+    if not answer.answer:
+        yield (host, _NONE_YET)
+    for stack, state in (answer.answer or {}).items():
+        health = _health(state)
+        units = state.get("units") or [{"unit": "", "state": "", "since": state.get("since", ""), "release": None}]
+        for unit in units:
+            release = unit.get("release") or state.get("active") or "nothing"
+            since = str(unit.get("since") or state.get("since") or "")
+            yield (host, stack, service_of(stack, unit["unit"]), release, unit["state"], health, since)
+
+
+def service_of(stack: str, unit: str) -> str:
+    """`worker@0` of `demo-worker@0.service`; a unit that is no service keeps its ending (`web.socket`)."""
+    return unit.removeprefix(f"{stack}-").removesuffix(".service")
+
+
+def _health(state: Mapping[str, Any]) -> str:
+    """Whether the stack is ready, or on trial."""
+    if state.get("active") is None:
+        return ""
+    if state.get("phase", "confirmed") != "confirmed":
+        return str(state["phase"])
+    return {True: "ready", False: "NOT READY"}.get(state.get("ready", None), "?")
+
+
+def notes(found: Mapping[str, Answer]) -> Iterator[str]:
+    """What does not fit into the table: who follows, why something went back, what a unit's note says."""
+    for host, answer in found.items():
+        for stack, state in ((answer.answer or {}) if not answer.error else {}).items():
+            for each in state.get("followers") or ():
+                if isinstance(each, Mapping):
+                    yield f"{host} {stack}: {follower(each)}"
+            for unit in state.get("units") or ():
+                if unit.get("note"):
+                    yield f"{host} {stack}: {unit['unit']}: {unit['note']}"
+            if state.get("message"):
+                yield f"{host} {stack}: {str(state['message']).splitlines()[0]}"
+
+
+def serving(stacks: Mapping[str, Any]) -> list[str]:
+    """For each stack one sentence that says what serves, for somebody who interrupted a run."""
+    lines = []
+    for stack, state in stacks.items():
+        active, phase = state.get("active"), state.get("phase", "confirmed")
+        if phase == "activating":
+            lines.append(f"{stack}: the activation of {active} goes on by itself on the host")
+        elif phase == "unconfirmed":
+            lines.append(f"{stack}: {active} is live on trial; the host confirms it, or goes back by itself")
+        else:
+            lines.append(f"{stack}: release {active} serves" if active else f"{stack}: nothing is live")
+    return lines or [_NONE_YET]
