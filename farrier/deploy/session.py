@@ -47,7 +47,8 @@ def watched(play: Play, view: View, name: str, *, verbose: bool = False) -> Done
         stack.enter_context(view.live(story))
         interrupt = stack.enter_context(interruptible(lambda: story.going_live, view.say))
         ended = run_play(ROOT, play, on_event, interrupt.brake)
-        story.close(time.monotonic())
+        end = story.cut if interrupt.brake.at_once() else story.close
+        end(time.monotonic())
         view.update(story)
     return Done(story, ended, time.monotonic() - started, interrupt.count, log.path)
 

@@ -58,7 +58,7 @@ class _Running:
     def __rich__(self) -> Text:
         phase = self._story.current
         if phase is None:
-            return Text("… starting Ansible", style="dim")
+            return Text("…", style="dim")
         return Text(f"… {phase.host}  {phase.name:<10} {time.monotonic() - phase.began:5.0f} s", style="cyan")
 
 

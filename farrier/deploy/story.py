@@ -73,6 +73,12 @@ class Story:
             self.current.seconds = now - self.current.began
             self.current = None
 
+    def cut(self, now: float) -> None:
+        """The phase that runs was ended in the middle."""
+        if self.current is not None:
+            self.current.failed = True
+        self.close(now)
+
     def _began(self, host: HostStory, data: Mapping[str, Any], now: float) -> None:
         name = phase_of(data)
         if self.current is None or (self.current.host, self.current.name) != (host.name, name):
