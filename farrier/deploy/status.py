@@ -98,15 +98,13 @@ def _health(state: Mapping[str, Any]) -> str:
 
 
 def notes(found: Mapping[str, Answer]) -> Iterator[str]:
-    """What does not fit into the table: who follows, why something went back, what a unit's note says."""
+    """What does not fit into the table: who follows later, which unit went back alone, why a release was taken back."""
     for host, answer in found.items():
         for stack, state in ((answer.answer or {}) if not answer.error else {}).items():
             for each in state.get("followers") or ():
-                if isinstance(each, Mapping):
-                    yield f"{host} {stack}: {follower(each)}"
-            for unit in state.get("units") or ():
-                if unit.get("note"):
-                    yield f"{host} {stack}: {unit['unit']}: {unit['note']}"
+                yield f"{host} {stack}: {follower(each)}"
+            for unit, why in (state.get("alone") or {}).items():
+                yield f"{host} {stack}: {unit} went back alone: {str(why).partition(chr(10))[0]}"
             if state.get("message"):
                 yield f"{host} {stack}: {str(state['message']).splitlines()[0]}"
 

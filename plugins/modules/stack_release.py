@@ -42,6 +42,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 _TOOL = "/usr/local/sbin/farrier-release"
+_REFUSED = 2
 _DONE = (0, 3)  # exit codes; with 3 a worker follows later
 
 
@@ -137,6 +138,7 @@ class StackRun:
         except ValueError:  # it refused, or died
             self.outcome["error"] = err.strip() or out.strip() or f"farrier-release ended with {rc}"
             self.outcome["changed"] = False
+            self.outcome["result"] = "refused" if rc == _REFUSED else "failed"
         if rc not in _DONE and not self.outcome["error"]:
             self.outcome["error"] = err.strip() or f"farrier-release ended with {rc}"
 
