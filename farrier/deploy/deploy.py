@@ -10,9 +10,9 @@ import typer
 
 from farrier.deploy.outcome import EXIT_CODES, Result, result_of, worst
 from farrier.deploy.runner import Play
-from farrier.deploy.session import ROOT, Done, watched
+from farrier.deploy.session import ROOT, Done, need_inventory, watched
 from farrier.deploy.show import View, last_lines, summary
-from farrier.deploy.status import asked, serving
+from farrier.deploy.status import told_after_interrupt
 from farrier.who import who
 
 
@@ -30,9 +30,7 @@ def deploy(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     """Deploy: the same play as `ansible-playbook site.yml`, with what a person wants to see."""
     if wait and now:
         raise typer.BadParameter("--wait and --now exclude each other")
-    if not (ROOT / inventory).exists():
-        typer.echo(f"{inventory}: there is no such inventory; nothing was changed", err=True)
-        raise typer.Exit(Result.REFUSED.code)
+    need_inventory(inventory)
     variables: dict[str, str | bool] = {"farrier_who": who()}
     variables |= {"farrier_reason": reason} if reason else {}
     variables |= {"farrier_workers": "wait" if wait else "now"} if wait or now else {}
@@ -76,16 +74,14 @@ def _tell(view: View, done: Done, result: Result, *, check: bool) -> None:
 
 def _after_interrupt(view: View, done: Done, inventory: str) -> dict[str, Any]:
     """Say what the hosts run now; nobody waits for that after a second Ctrl-C."""
+    hosts = ",".join(done.story.hosts)
     if done.interrupted > 1:
-        view.say(f"Ended at once; `farrier status -l {','.join(done.story.hosts)}` tells what runs.")
+        view.say(f"Ended at once; `farrier status -l {hosts}` tells what runs.")
         return {}
-    found: dict[str, Any] = {}
-    if done.story.hosts:
-        answered, _ = asked(inventory, ",".join(done.story.hosts))
-        for host, answer in answered.items():
-            found[host] = [answer.error] if answer.error else serving(answer.answer)
-            for line in found[host]:
-                view.say(f"{host}: {line}")
+    found = told_after_interrupt(inventory, hosts) if hosts else {}
+    for host, lines in found.items():
+        for line in lines:
+            view.say(f"{host}: {line}")
     return {"serves": found}
 
 

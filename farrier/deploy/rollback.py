@@ -10,8 +10,9 @@ import typer
 
 from farrier.deploy.outcome import EXIT_CODES, Result, of_answer, worst
 from farrier.deploy.runner import Play
-from farrier.deploy.session import Answer, answers
+from farrier.deploy.session import Answer, Interrupted, answers, need_inventory
 from farrier.deploy.show import follower, last_lines
+from farrier.deploy.status import told_after_interrupt
 from farrier.who import who
 
 
@@ -24,15 +25,21 @@ def rollback(
     as_json: Annotated[bool, typer.Option("--json", help="farrier-release's own answer by host.")] = False,
 ) -> None:
     """Make an earlier release of a stack live again. It needs no plan, and no network but SSH."""
+    need_inventory(inventory)
     variables: dict[str, str | bool] = {"farrier_who": who(), "farrier_stack": stack}
     variables |= {"farrier_release": release} if release else {}
     variables |= {"farrier_reason": reason} if reason else {}
-    found, ended = answers(Play("playbooks/rollback.yml", inventory, limit, variables=variables), "Roll back")
+    try:
+        found, ended = answers(Play("playbooks/rollback.yml", inventory, limit, variables=variables), "Roll back")
+    except Interrupted:
+        for host, told in told_after_interrupt(inventory, limit).items():
+            typer.echo("\n".join(f"{host}: {line}" for line in told), err=True)
+        raise typer.Exit(Result.INTERRUPTED.code) from None
     results = {host: of_answer(answer.answer or {}, answer.code) for host, answer in found.items()}
     result = worst(results.values())
     if as_json:
-        told = {host: answer.answer or {"error": answer.error} for host, answer in found.items()}
-        typer.echo(json.dumps({"result": result.word, "exit_code": result.code, "hosts": told}, indent=2))
+        hosts = {host: answer.answer or {"error": answer.error} for host, answer in found.items()}
+        typer.echo(json.dumps({"result": result.word, "exit_code": result.code, "hosts": hosts}, indent=2))
     for host, answer in found.items() if not as_json else ():
         for line in lines(host, stack, answer, results[host]):
             typer.echo(line, file=sys.stdout if results[host].code in (0, 3) else sys.stderr)

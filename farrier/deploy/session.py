@@ -10,12 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from farrier.deploy.interrupt import interruptible
-from farrier.deploy.runner import Brake, Ended, Play, run_play
+from farrier.deploy.outcome import Result
+from farrier.deploy.runner import Ended, Play, run_play
 from farrier.deploy.show import Log, View
 from farrier.deploy.story import Story
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def need_inventory(inventory: str) -> None:
+    """Exit as refused when there is no such inventory: Ansible would only warn."""
+    if not (ROOT / inventory).exists():
+        typer.echo(f"{inventory}: there is no such inventory; nothing was changed", err=True)
+        raise typer.Exit(Result.REFUSED.code)
 
 
 @dataclass(frozen=True)
@@ -62,8 +72,12 @@ class Answer:
     error: str
 
 
+class Interrupted(Exception):
+    """Somebody pressed Ctrl-C; Ansible is ended, what the host does by itself goes on."""
+
+
 def answers(play: Play, task: str) -> tuple[dict[str, Answer], Ended]:
-    """Run a play whose task `task` asks farrier-release for JSON: each host's answer."""
+    """Run a play whose task `task` asks farrier-release for JSON: each host's answer. Raises Interrupted."""
     found: dict[str, Answer] = {}
 
     def on_event(event: Mapping[str, Any]) -> None:
@@ -71,7 +85,11 @@ def answers(play: Play, task: str) -> tuple[dict[str, Answer], Ended]:
         if answer is not None:
             found[event["event_data"]["host"]] = answer
 
-    ended = run_play(ROOT, play, on_event, Brake(Path("/nonexistent"), lambda: False))
+    # Whatever runs is the host's own: any moment is a safe one.
+    with interruptible(lambda: True, lambda _: None) as interrupt:
+        ended = run_play(ROOT, play, on_event, interrupt.brake)
+    if interrupt.count:
+        raise Interrupted
     return found, ended
 
 

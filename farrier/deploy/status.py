@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from farrier.deploy.outcome import Result
 from farrier.deploy.runner import Play
-from farrier.deploy.session import Answer, answers
+from farrier.deploy.session import Answer, Interrupted, answers, need_inventory
 from farrier.deploy.show import follower, last_lines
 
 _NONE_YET = "Farrier has made nothing live here yet"
-COLUMNS = ("host", "stack", "service", "release", "unit", "health", "since")
+COLUMNS = ("host", "stack", "service", "release", "unit", "health", "since (UTC)")
 
 
 def status(
@@ -27,7 +28,11 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="farrier-release's own answer by host.")] = False,
 ) -> None:
     """Show what is live: hosts, stacks, services. Exits 4 when a host could not be asked, else 0."""
-    found, output = asked(inventory, limit, stack)
+    need_inventory(inventory)
+    try:
+        found, output = asked(inventory, limit, stack)
+    except Interrupted:
+        raise typer.Exit(Result.INTERRUPTED.code) from None
     if not found:
         typer.echo("\n".join(last_lines(output)) or "there is no host in this inventory", err=True)
         raise typer.Exit(4)
@@ -35,7 +40,8 @@ def status(
         told = {host: answer.answer if not answer.error else {"error": answer.error} for host, answer in found.items()}
         typer.echo(json.dumps(told, indent=2, sort_keys=True))
     else:
-        console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        # In a file or a pipe no line is folded.
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
         console.print(table(found))
         for line in notes(found):
             console.print(Text(line))
@@ -44,7 +50,7 @@ def status(
 
 
 def asked(inventory: str, limit: str, stack: str = "") -> tuple[dict[str, Answer], str]:
-    """Ask the hosts; each one's answer, and what Ansible said besides."""
+    """Ask the hosts; each one's answer, and what Ansible said besides. Raises Interrupted."""
     variables: dict[str, str | bool] = {"farrier_json": True} | ({"farrier_stack": stack} if stack else {})
     found, ended = answers(Play("playbooks/status.yml", inventory, limit or None, variables=variables), "Ask the host")
     return {host: _known(answer) for host, answer in sorted(found.items())}, ended.output
@@ -79,7 +85,7 @@ def rows(host: str, answer: Answer) -> Iterator[tuple[str, ...]]:
         units = state.get("units") or [{"unit": "", "state": "", "since": state.get("since", ""), "release": None}]
         for unit in units:
             release = unit.get("release") or state.get("active") or "nothing"
-            since = str(unit.get("since") or state.get("since") or "")
+            since = str(unit.get("since") or state.get("since") or "").removesuffix(" UTC")
             yield (host, stack, service_of(stack, unit["unit"]), release, unit["state"], health, since)
 
 
@@ -107,6 +113,15 @@ def notes(found: Mapping[str, Answer]) -> Iterator[str]:
                 yield f"{host} {stack}: {unit} went back alone: {str(why).partition(chr(10))[0]}"
             if state.get("message"):
                 yield f"{host} {stack}: {str(state['message']).splitlines()[0]}"
+
+
+def told_after_interrupt(inventory: str, hosts: str) -> dict[str, list[str]]:
+    """For each host the sentences that say what it runs now; a second Ctrl-C ends the asking."""
+    try:
+        found, _ = asked(inventory, hosts)
+    except Interrupted:
+        return {hosts: [f"ended at once; `farrier status -l {hosts}` tells what runs"]}
+    return {host: [answer.error] if answer.error else serving(answer.answer) for host, answer in found.items()}
 
 
 def serving(stacks: Mapping[str, Any]) -> list[str]:
