@@ -91,6 +91,7 @@ def as_object(done: Done, result: Result, *, check: bool, reason: str) -> dict[s
         host.name: {
             "result": (Result.INTERRUPTED if result is Result.INTERRUPTED else result_of(host)).word,
             "changed": host.changed,
+            "warnings": host.warnings,
             "stacks": host.stacks,
             "phases": {phase.name: round(phase.seconds or 0, 1) for phase in host.phases},
             "seconds": round(host.seconds, 1),

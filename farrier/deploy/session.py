@@ -49,6 +49,8 @@ def watched(play: Play, view: View, name: str, *, verbose: bool = False) -> Done
         log.write(said)
         if verbose and said:
             view.say(said)
+        elif is_sign_of_life(event):
+            view.sign_of_life(said)
         story.tell(event, time.monotonic())
         view.update(story)
 
@@ -61,6 +63,11 @@ def watched(play: Play, view: View, name: str, *, verbose: bool = False) -> Done
         end(time.monotonic())
         view.update(story)
     return Done(story, ended, time.monotonic() - started, interrupt.count, log.path)
+
+
+def is_sign_of_life(event: Mapping[str, Any]) -> bool:
+    """Whether it is a line of farrier.heartbeat: a task that takes long says so from inside."""
+    return event.get("event") == "verbose" and str(event.get("stdout")).lstrip().startswith("…")
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,11 @@ class View:
                 self._shown.append(phase)
                 self.console.print(phase_line(phase))
 
+    def sign_of_life(self, text: str) -> None:
+        """What a long task says of itself now and then; on a terminal the clock tells as much."""
+        if not self.console.is_terminal:
+            self.say(text)
+
     def say(self, text: str, style: str = "") -> None:
         """Any other line."""
         self.console.print(Text(text, style=style))
@@ -83,6 +88,7 @@ def summary(host: HostStory, result: Result, *, check: bool) -> list[str]:
     }
     lines = [f"{host.name}: {heads.get(result, result.word)}, {host.seconds:.1f} s"]
     lines += [f"  changed    {task}" for task in host.changed]
+    lines += [f"  warning    {line}" for warning in host.warnings for line in warning.splitlines()]
     for stack in host.stacks.values():
         lines += [f"  restarted  {unit}" for unit in stack.get("restarted", ())]
     for stack in host.stacks.values():

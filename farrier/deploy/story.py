@@ -32,6 +32,7 @@ class HostStory:
     failure: str = ""
     unreachable: bool = False
     went_live: bool = False  # the task that activates had begun
+    warnings: list[str] = field(default_factory=list)
     stacks: dict[str, dict[str, Any]] = field(default_factory=dict)  # farrier-release's answer by stack
 
     @property
@@ -94,6 +95,7 @@ class Story:
         if data.get("task_action") == GO_LIVE:
             self.going_live = False
             host.stacks |= result.get("stacks") or {}
+        host.warnings += [str(warning) for warning in result.get("warnings") or ()]
         if phase is not None and result.get("changed"):
             phase.changed.append(str(data.get("task", "")))
         if kind == "runner_on_unreachable":

@@ -7,7 +7,6 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 
 from farrier import git
 from farrier.guard import PRODUCTION, remedy, unguarded
@@ -33,7 +32,7 @@ class ActionModule(ActionBase):
         try:
             made = planned(root, name, given)
             if PRODUCTION in variables.get("group_names", ()):
-                self._guard(root, name, made, str(given.get("farrier_reason") or "").strip())
+                result["warnings"] = self._guard(root, name, made, str(given.get("farrier_reason") or "").strip())
         except InvalidInput as error:
             raise AnsibleActionFail(str(error)) from None
         tree = {"root": str(made.tree.root), "version": made.tree.version}
@@ -44,16 +43,16 @@ class ActionModule(ActionBase):
         }
         return result
 
-    def _guard(self, root: Path, host: str, made: Planned, reason: str) -> None:
-        """Refuse what must not go to production; only tell it where there is a reason, and in check mode."""
+    def _guard(self, root: Path, host: str, made: Planned, reason: str) -> list[str]:
+        """Refuse what must not go to production; only warn where there is a reason, and in check mode."""
         commit = made.tree.commit
         exported = git.Checkout(commit, pushed=git.is_pushed(root, commit)) if commit else None
         found = unguarded(host, made.channel, git.checkout(root), exported)
         if not found:
-            return
+            return []
         refusal = InvalidInput(found)
         if not reason and not self._task.check_mode:
             raise AnsibleActionFail(f"{refusal}\n{remedy(host)}")
         because = f"deployed all the same: {reason}" if reason else "a run without --check would be refused"
         told = "\n".join(f"  {problem}" for problem in refusal.problems)
-        Display().warning(f"{host} is a production host; {because}\n{told}", formatted=True)
+        return [f"{host} is a production host; {because}\n{told}"]

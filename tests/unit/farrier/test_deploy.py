@@ -13,7 +13,7 @@ from farrier.deploy.interrupt import Interrupt
 from farrier.deploy.outcome import Result, of_answer, result_of, worst
 from farrier.deploy.rollback import lines
 from farrier.deploy.runner import environment_for
-from farrier.deploy.session import Answer, answer_of
+from farrier.deploy.session import Answer, answer_of, is_sign_of_life
 from farrier.deploy.show import Log, View, summary
 from farrier.deploy.status import notes, rows, serving
 from farrier.deploy.story import HostStory, Story
@@ -128,6 +128,23 @@ def test_the_summary_says_what_changed_restarted_follows_and_failed() -> None:
     ]
     failed = host_of(task("", "Plan", {"msg": "1 problem\n  here"}, "failed"))
     assert summary(failed, Result.REFUSED, check=False)[1:] == ["  1 problem", "    here"]
+
+
+def test_a_warning_of_the_plan_is_told_at_the_end() -> None:
+    host = host_of(task("", "Plan", {"warnings": ["deployed all the same: why\n  unpushed"]}))
+    assert summary(host, Result.UNCHANGED, check=False)[1:] == [
+        "  warning    deployed all the same: why",
+        "  warning      unpushed",
+    ]
+
+
+def test_a_sign_of_life_is_shown_where_no_clock_runs() -> None:
+    stream = io.StringIO()
+    event = {"event": "verbose", "stdout": "  … installing environments, 30 s so far"}
+    assert is_sign_of_life(event)
+    assert not is_sign_of_life({"event": "verbose", "stdout": "[WARNING]: x"})
+    View(stream).sign_of_life(str(event["stdout"]))
+    assert stream.getvalue() == "  … installing environments, 30 s so far\n"
 
 
 def test_elsewhere_than_on_a_terminal_lines_are_plain() -> None:
