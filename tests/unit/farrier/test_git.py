@@ -83,6 +83,12 @@ def test_changed_and_unknown_files_are_named_and_ignored_ones_are_not(tracked: T
     assert git.describe(tracked.root) == f"{commit[:7]}-dirty"
 
 
+def test_the_repository_of_a_calling_hook_is_not_meant(tracked: Tracked, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = tracked.commit()
+    monkeypatch.setenv("GIT_DIR", str(tracked.remote))
+    assert git.checkout(tracked.root).commit == commit
+
+
 def test_a_commit_is_pushed_when_a_remote_branch_holds_it(tracked: Tracked) -> None:
     first = tracked.commit("one")
     assert not git.checkout(tracked.root).pushed
