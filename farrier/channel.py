@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from farrier.problems import InvalidInput, Problem, nearest
 
 UNSTABLE, STABLE = "unstable", "stable"
 _VERSION = re.compile(r"v\d+(\.\d+)*")
+_KEPT = 8  # exported trees
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 
 
@@ -45,9 +48,20 @@ def tree_of(root: Path, channel: str, where: str) -> Tree:
         )
     try:
         folder = git.export(root, commit, root / "build" / "trees" / commit)
+        _tidy(folder)
     except (git.GitFailed, OSError) as error:
         raise InvalidInput([_wrong(where, f"commit {commit[:7]} could not be exported: {error}")]) from None
     return Tree(folder, version if version.startswith("v") else commit[:7], commit)
+
+
+def _tidy(used: Path) -> None:
+    """Note when a tree was last used, and remove all but the newest: hosts on old commits need a few at a time."""
+    os.utime(used)
+    trees = sorted(used.parent.glob("[!.]*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in trees[_KEPT:]:
+        # Under another name first: a tree that is half removed must not be taken for a whole one.
+        gone = old.rename(old.with_name(f".{old.name}"))
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _version(root: Path, channel: str, where: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -141,6 +142,16 @@ def test_an_exported_tree_is_made_once_and_leaves_nothing_beside_it(tracked: Tra
     assert git.export(tracked.root, commit, folder) == folder
     assert (folder / "mark").exists()
     assert [path.name for path in folder.parent.iterdir()] == [commit]
+
+
+def test_the_exported_trees_that_were_used_last_are_kept(tracked: Tracked) -> None:
+    commits = [tracked.commit(f"number {number}") for number in range(10)]
+    trees = tracked.root / "build" / "trees"
+    for age, commit in enumerate([*commits[:8], commits[0], *commits[8:]]):
+        tree_of(tracked.root, commit, "x")
+        if commit != commits[0] or age == 0:
+            os.utime(trees / commit, (age, age))
+    assert sorted(path.name for path in trees.iterdir()) == sorted([commits[0], *commits[3:]])
 
 
 def test_an_export_that_fails_leaves_nothing(tracked: Tracked) -> None:
