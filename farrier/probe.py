@@ -82,7 +82,9 @@ def todo(plan: Plan, state: Json, tool: Files, front: Files) -> dict[str, list[s
         "models": list(state["missing_models"]),
         "files": [stack for stack, release in staged.items() if release is None or live.get(stack) != release],
         "front": differing(front, state["files"]),
+        "front_up": [] if state["front_up"] else ["caddy.service"],
         "tool": differing(tool, state["files"]),
+        "recovers": [] if state["recovers"] else ["farrier-release-recover.service"],
         "release": [stack for stack in staged if not _is_well(state["health"][stack])],
     }
 
@@ -102,4 +104,4 @@ def _envs(plan: Plan, state: Json) -> list[str]:
 
 
 def _is_well(health: Json) -> bool:
-    return health["phase"] == "confirmed" and not health["followers"] and not health["complaints"]
+    return health["phase"] == "confirmed" and health["proven"] and not health["followers"] and not health["complaints"]

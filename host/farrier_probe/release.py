@@ -6,6 +6,7 @@ import glob
 import json
 import os
 import subprocess
+from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils import farrier_staged
@@ -43,12 +44,13 @@ def staged(stack: dict[str, Any]) -> str | None:
 
 
 def live_state(stack: str) -> dict[str, Any]:
-    """`phase`, `followers`, the live `files`, and `complaints`: what of the live release is not as it should be."""
+    """`phase`, `followers`, `proven`, the live `files`, and `complaints`: what of the live release is not as it should be."""
     state = journal(f"{ROOT}/{stack}/state.json")
     active = state.get("active")
     return {
         "phase": state.get("phase"),
         "followers": state.get("followers") or {},
+        "proven": state.get("proven", True),
         "files": _live_files(stack, active),
         "complaints": _complaints(stack, active),
     }
@@ -57,11 +59,10 @@ def live_state(stack: str) -> dict[str, Any]:
 def _live_files(stack: str, active: str | None) -> dict[str, Any]:
     """As farrier-release reads them. What they start is known only of a release that is still there."""
     try:
-        starts = files.of_release(Layout(), stack, active).starts if active else {}
+        of = files.of_release(Layout(), stack, active)
     except (files.Refused, OSError, ValueError, KeyError):
-        starts = {}
-    found = files.live(Layout(), stack, starts)
-    return {"units": found.units, "sites": found.sites, "starts": found.starts}
+        of = files.FileSet()
+    return asdict(files.live(Layout(), stack, of))
 
 
 def _complaints(stack: str, active: str | None) -> list[str]:
