@@ -44,7 +44,7 @@ def staged(stack: dict[str, Any]) -> str | None:
 
 
 def live_state(stack: str) -> dict[str, Any]:
-    """`phase`, `followers`, `proven`, the live `files`, and `complaints`: what of the live release is not as it should be."""
+    """Phase, followers, whether it was proven, live `files`, and `complaints`: what is not as it should be."""
     state = journal(f"{ROOT}/{stack}/state.json")
     active = state.get("active")
     return {
