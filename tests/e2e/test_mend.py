@@ -36,6 +36,7 @@ DAMAGE = {
 
 # What was done to what roles put on the host -> how it looks. One damage a role at a time: each must be found alone.
 _ENV = "$(ls -d /opt/farrier/envs/app-*)"
+_ACL = "/etc/farrier/knee/credentials/redis-users.acl"
 _TOOL = "/opt/farrier/host/farrier_host/release/health.py"
 DRIFT = {
     "contents": {
@@ -57,8 +58,8 @@ DRIFT = {
         "chmod 0700 /usr/local/sbin/farrier-release": "stat -c %a /usr/local/sbin/farrier-release",
     },
     "what others derive from": {
-        "echo damaged >/etc/farrier/knee/credentials/redis-acl": "cat /etc/farrier/knee/credentials/redis-acl",
-        "rm /opt/farrier/envs/*/.ready": "ls /opt/farrier/envs/*/.ready",
+        f"echo damaged >{_ACL}": f"sha256sum {_ACL}",
+        "rm /opt/farrier/envs/web-*/.ready": "ls /opt/farrier/envs/*/.ready",
         "echo >>$(readlink -f /opt/farrier/hello/current)/plan.json": "sha256sum /opt/farrier/hello/current/plan.json",
         "rm /etc/systemd/system/caddy.service.d/farrier.conf": "ls /etc/systemd/system/caddy.service.d",
         "systemctl disable --quiet farrier-release-recover": "systemctl is-enabled farrier-release-recover",
