@@ -51,8 +51,8 @@ def _sources(root: Path) -> dict[str, str]:
     return found
 
 
-def request(root: Path, plan: Plan, locks: str | None) -> Json:
-    """What the probe shall look at. Raises InvalidInput for a wrong stack file."""
+def request(root: Path, plan: Plan, locks: str | None, *, only_look: bool) -> Json:
+    """What the probe shall look at and, unless `only_look`, ask for. Raises InvalidInput for a wrong stack file."""
     whole = plan.model_dump(mode="json")
     return {
         "packages": whole["packages"],
@@ -62,6 +62,7 @@ def request(root: Path, plan: Plan, locks: str | None) -> Json:
         "models_root": plan.models_root,
         "stacks": [{key: stack[key] for key in _ACCOUNT_KEYS} for stack in whole["stacks"]],
         "envs": whole["envs"],
+        "asks": [] if only_look else [env.prefix for env in plan.envs],
         "tools": {"folder": f"{paths.ROOT}/tools", "content": installer(root).content},
         "wanted_models": whole["models"],
         "files": sorted({*tool_files(root), *front_files(plan.front)}),

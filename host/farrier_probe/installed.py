@@ -55,6 +55,12 @@ def missing_models(models: list[dict[str, Any]]) -> list[str]:
     return [model.reference for model in map(parse, models) if not is_complete(model)]
 
 
+def touch(folders: list[str]) -> None:
+    """Note that a deploy asks for them: `farrier-release collect` spares them until its release is live."""
+    for folder in filter(os.path.isdir, folders):
+        os.utime(folder)
+
+
 def files(paths: list[str]) -> dict[str, dict[str, str] | None]:
     """SHA-256 and mode of each file; None where there is none."""
     return {path: _file(path) for path in paths}

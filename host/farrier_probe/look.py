@@ -1,4 +1,7 @@
-"""The one look at a host that every decision of a deploy rests on. Changes nothing, so it runs in check mode too."""
+"""The one look at a host that every decision of a deploy rests on.
+
+It changes nothing but the time of what a coming release asks for, and not even that in check mode.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from farrier_probe import machine, release
-from farrier_probe.installed import accounts, env_problems, files, installer, missing_models, ready
+from farrier_probe.installed import accounts, env_problems, files, installer, missing_models, ready, touch
 
 Json = dict[str, Any]
 _RECOVERS = "/etc/systemd/system/sysinit.target.wants/farrier-release-recover.service"
@@ -22,6 +25,8 @@ def look(request: Json) -> Json:
         problems = {env["prefix"]: pool.submit(env_problems, env["prefix"]) for env in request["envs"]}
         stacks = {name: pool.submit(release.live_state, name) for name in request["users"]}
         found = _found_at_once(request)
+        if request["asks"] and not _is_live(found):
+            touch([*request["asks"], *(model["path"] for model in request["wanted_models"])])
         return found | {
             "packages": packages.result(),
             "front_up": front_up.result(),
@@ -29,6 +34,11 @@ def look(request: Json) -> Json:
             "live_files": {name: future.result().pop("files") for name, future in stacks.items()},
             "health": {name: future.result() for name, future in stacks.items()},
         }
+
+
+def _is_live(found: Json) -> bool:
+    """Whether every stack's release is staged, and the one that is live."""
+    return all(release and found["live"].get(stack) == release for stack, release in found["staged"].items())
 
 
 def _found_at_once(request: Json) -> Json:

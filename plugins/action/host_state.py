@@ -21,7 +21,8 @@ _PYTHON = "/usr/bin/python3 -IBS -"
 class ActionModule(ActionBase):
     """Sets the fact `farrier_state`. `plan`: what the host shall become; `locks`: a folder of conda locks, or nothing.
 
-    A module would cost its start-up on the host again for each thing that it looks at. Changes nothing.
+    A module would cost its start-up on the host again for each thing that it looks at.
+    Changes nothing but, for a coming release, times.
     """
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -29,7 +30,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         root, plan = Path(self._loader.get_basedir()), Plan.model_validate(self._task.args["plan"])
         try:
-            request = probe.request(root, plan, self._task.args.get("locks"))
+            request = probe.request(root, plan, self._task.args.get("locks"), only_look=self._task.check_mode)
         except InvalidInput as error:
             raise AnsibleActionFail(str(error)) from None
         state = self._ask(probe.program(root, request))

@@ -127,7 +127,7 @@ class Staging:
 
     def carry_out(self) -> str | None:
         """Write what is missing; what systemd says against the units, or None."""
-        if self.release != self.active():
+        if self.release != active_release(self.home):
             self.touch()
         for path in self.todo:
             if path in self.fixed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -107,11 +108,14 @@ def test_the_program_needs_nothing_but_python(tmp_path: Path) -> None:
         "models_root": str(tmp_path),
         "stacks": [],
         "envs": [{"prefix": str(tmp_path / "env")}],
+        "asks": [str(tmp_path / "old")],
         "tools": {"folder": str(tmp_path), "content": "any"},
         "wanted_models": [{"id": "m", "version": "1", "path": str(tmp_path / "m"), "files": []}],
         "files": [str(tmp_path / "file")],
         "releases": [{"name": "demo", "home": str(tmp_path / "demo"), "files": {}, "fixed": {}}],
     }
+    (tmp_path / "old").mkdir()
+    os.utime(tmp_path / "old", (1, 1))
     (tmp_path / "file").write_text("text")
     (tmp_path / "file").chmod(0o640)
     program = probe.program(ROOT, request)
@@ -120,6 +124,7 @@ def test_the_program_needs_nothing_but_python(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert found["files"] == {str(tmp_path / "file"): {"sha256": hashlib.sha256(b"text").hexdigest(), "mode": "0640"}}
     assert found["env_problems"] == {str(tmp_path / "env"): ["absent"]}
+    assert (tmp_path / "old").stat().st_mtime > 1, "what a coming release asks for is not noted"
     assert found["missing_models"] == ["m@1"]
     assert found["staged"] == {"demo": None}
     assert found["live_files"] == {"nobody-has-this-name": {"units": {}, "sites": {}, "starts": {}, "changes": {}}}
