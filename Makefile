@@ -156,8 +156,16 @@ test-all: .venv apt-test  ## test, the slow tests, faults and bench
 	$(MAKE) bench
 
 .PHONY: bench
-bench: prepare  ## measure; table, and figures in build/bench.json
+bench: prepare build/bench/.synced  ## measure; table, and figures in build/bench.json
 	@python -m tests.bench
+
+# What deploys are compared with has a venv of its own: nothing else needs it.
+build/bench/.synced: requirements/bench.txt .venv/bin/uv
+	@echo "==> build/bench: tools of requirements/bench.txt"
+	mkdir -p build
+	/usr/bin/python3 -m venv build/bench
+	.venv/bin/uv pip sync --quiet --require-hashes --python build/bench/bin/python requirements/bench.txt
+	touch $@
 
 .PHONY: faults
 faults: prepare  ## cause faults and check what was promised; table, and build/faults.json

@@ -17,6 +17,11 @@ def front_files(front: Front) -> dict[str, str]:
     } | sites
 
 
+def written(texts: dict[str, str]) -> dict[str, dict[str, str]]:
+    """The files as they are written: content and mode by path."""
+    return {path: {"content": text, "mode": "0644"} for path, text in texts.items()}
+
+
 def _caddyfile(front: Front) -> str:
     return f"""\
 # Farrier: the front door. Sites of other people may lie beside ours in {_SITES}/*.caddy.

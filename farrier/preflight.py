@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from farrier import paths
-from farrier.plan.model import Plan
+from farrier.plan.model import Plan, StackPlan
 from farrier.values import human_size
 
 _FRONT_UNIT = "caddy.service"
@@ -124,9 +124,14 @@ def _users(plan: Plan, state: HostState) -> Iterator[str]:
             )
 
 
+def unit_files(stack: StackPlan) -> tuple[str, ...]:
+    """The names of all unit files that the stack brings."""
+    return (*(unit.file for unit in stack.units), f"{stack.name}.target", paths.slice_of(stack.name))
+
+
 def _units(plan: Plan, state: HostState) -> Iterator[str]:
     for stack in plan.stacks:
-        for file in (*(unit.file for unit in stack.units), f"{stack.name}.target", paths.slice_of(stack.name)):
+        for file in unit_files(stack):
             head = state.units.get(file)
             if head is not None and not head.startswith(f"# Farrier: stack {stack.name}."):
                 yield f"unit {file} exists and is not Farrier's; rename that unit, or the folder stacks/{stack.name}"

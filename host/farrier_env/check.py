@@ -39,6 +39,11 @@ def damages(prefix: Path, depth: Depth) -> list[str] | None:
     return found or file_damages(prefix, depth)
 
 
+def aside(prefix: Path) -> Path:
+    """Where the old env waits while a damaged one is built again."""
+    return prefix.with_name(f"{prefix.name}.damaged")
+
+
 def file_damages(prefix: Path, depth: Depth) -> list[str]:
     """Files that are not as the packages' own records say."""
     hashed = [*conda_files(prefix), *pip_files(prefix)] if depth == "full" else list(conda_files(prefix))

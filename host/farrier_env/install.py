@@ -91,7 +91,7 @@ def _mark(env: Env) -> None:
 
 def _recover(prefix: Path) -> None:
     """Finish what a crash in the middle of a repair left: the new env when it is whole, else the old one."""
-    aside = _aside(prefix)
+    aside = check.aside(prefix)
     if not aside.exists():
         return
     if (prefix / check.MARKER).exists():
@@ -107,7 +107,7 @@ def _replacing(prefix: Path) -> Iterator[None]:
 
     Paths are written into the files of an env, so it can only be built in its place, and the old one steps aside.
     """
-    aside = _aside(prefix)
+    aside = check.aside(prefix)
     if (prefix / check.MARKER).exists():
         prefix.rename(aside)
     elif prefix.exists():
@@ -120,10 +120,6 @@ def _replacing(prefix: Path) -> Iterator[None]:
             aside.rename(prefix)
         raise
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def _aside(prefix: Path) -> Path:
-    return prefix.with_name(f"{prefix.name}.damaged")
 
 
 def _refuse_without_room(env: Env, needed: int) -> None:

@@ -11,27 +11,37 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from farrier.heartbeat import heartbeat
+from farrier.installer import installer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-INSTALLER = REPOSITORY / "host" / "farrier_env"
-REQUIREMENTS = REPOSITORY / "roles" / "conda" / "files" / "tools.txt"
 ENV_KEYS = ("name", "id", "prefix", "lock", "pip", "disk")
 
 
 class ActionModule(ActionBase):
-    """`envs[].lock` and `envs[].pip` are paths here and texts in the module."""
+    """`envs[].lock` and `envs[].pip` are paths here and texts in the module.
+
+    `todo` is what the probe of the host found to do: where that is nothing, no module is sent.
+    """
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ansible's entry."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         args = dict(self._task.args)
         root = Path(args.pop("root"))
+        if args.pop("todo", None) == []:
+            return result | {"changed": False, "msg": "all present", "envs": [present(env) for env in args["envs"]]}
         args["envs"] = [with_texts(env, root) for env in args["envs"]]
-        args["tools_requirements"] = REQUIREMENTS.read_text()
-        args["tools_sources"] = {file.name: file.read_text() for file in sorted(INSTALLER.glob("*.py"))}
+        tools = installer(REPOSITORY)
+        args["tools_requirements"], args["tools_sources"], args["tools_content"] = tools
         with heartbeat(Display().display, "installing environments"):
             result.update(self._execute_module("conda_envs", module_args=args, task_vars=task_vars))
         return result
+
+
+def present(env: Mapping[str, Any]) -> dict[str, Any]:
+    """What the module says of an env that is whole."""
+    known = {key: env[key] for key in ("name", "id", "prefix")}
+    return known | {"state": "present", "problems": [], "seconds": 0.0}
 
 
 def with_texts(env: Mapping[str, Any], root: Path) -> dict[str, Any]:

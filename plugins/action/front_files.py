@@ -6,18 +6,19 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from farrier.front import front_files
+from farrier.front import front_files, written
 from farrier.plan.model import Front
 
 
 class ActionModule(ActionBase):
-    """`front`: the plan's front."""
+    """`front`: the plan's front; `todo`: what the probe of the host found to do. Nothing to do: nothing is sent."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Render and send."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        texts = front_files(Front.model_validate(self._task.args["front"]))
-        files = {path: {"content": text, "mode": "0644"} for path, text in texts.items()}
+        if self._task.args.get("todo") == []:
+            return result | {"changed": False, "written": []}
+        files = written(front_files(Front.model_validate(self._task.args["front"])))
         result.update(self._execute_module("host_files", module_args={"files": files}, task_vars=task_vars))
         result.pop("invocation", None)
         return result

@@ -9,48 +9,45 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from farrier.load import Loaded, SourceFiles, load_stacks, runtime_files
-from farrier.plan.model import StackPlan
+from farrier.plan.model import Plan
 from farrier.problems import InvalidInput
-from farrier.render import release_files
+from farrier.staging import Staged, staged_files
 
 
 class ActionModule(ActionBase):
     """Arguments.
 
     `plan`: the plan as the action `farrier_plan` gives it; `version`: the second part of a new release id; `tree`: the
-    repository that the stack files were read from, if not this one; `locks`: a folder that is looked into first.
+    repository that the stack files were read from, if not this one; `locks`: a folder that is looked into first;
+    `state`: the host's state as the probe found it. Where every stack's release is staged and live, nothing is sent.
     """
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Stage all stacks of the plan."""
         result: dict[str, Any] = super().run(tmp, task_vars)
+        state, given = self._task.args.get("state"), self._task.args
+        if state and state["todo"]["files"] == []:
+            return result | {"changed": False, "releases": state["staged"], "diff": []}
         root = Path(self._loader.get_basedir())
-        stacks = [StackPlan.model_validate(stack) for stack in self._task.args["plan"]["stacks"]]
-        tree = Path(self._task.args.get("tree") or root)
-        locks = self._task.args.get("locks")
         try:
-            loaded = load_stacks(tree, [stack.name for stack in stacks], root / locks if locks else None)
+            plan = Plan.model_validate(given["plan"])
+            staged = staged_files(root, Path(given.get("tree") or root), plan, given.get("locks"))
         except InvalidInput as error:
             raise AnsibleActionFail(str(error)) from None
-        arguments = {
-            "version": self._task.args["version"],
-            "stacks": [_payload(root, *pair) for pair in zip(stacks, loaded, strict=True)],
-        }
+        arguments = {"version": self._task.args["version"], "stacks": [_payload(stack) for stack in staged]}
         result.update(self._execute_module("release_files", module_args=arguments, task_vars=task_vars))
         # The module's arguments are the files themselves: thousands of lines that nobody asked for.
         result.pop("invocation", None)
         return result
 
 
-def _payload(root: Path, plan: StackPlan, loaded: Loaded) -> dict[str, Any]:
-    texts = {path: text.encode() for path, text in release_files(plan, root / "systemd").items()}
-    fixtures = {f"fixtures/{name}": path.read_bytes() for name, path in loaded.fixtures.files.items()}
-    fixed = {path: text.encode() for path, text in plan.config.items()}
-    sources: dict[str, SourceFiles] = loaded.sources | {"runtime": runtime_files(root)}
-    for tree in plan.code:
-        fixed |= {f"{tree.path}/{inside}": path.read_bytes() for inside, path in sources[tree.name].files.items()}
-    return {"name": plan.name, "home": plan.home, "files": _encoded(texts | fixtures), "fixed": _encoded(fixed)}
+def _payload(stack: Staged) -> dict[str, Any]:
+    return {
+        "name": stack.name,
+        "home": stack.home,
+        "files": _encoded(stack.files),
+        "fixed": _encoded(stack.fixed),
+    }
 
 
 def _encoded(files: dict[str, bytes]) -> dict[str, str]:

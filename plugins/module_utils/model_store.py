@@ -16,42 +16,16 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ansible.module_utils.model_fetch import FetchError, fetch, sha256
+from ansible.module_utils.model_folder import MARKER, File, Model, content, is_complete
 
-MARKER = ".complete"
 MIB = 2**20
 
 
 class StoreError(Exception):
     """A model cannot be had; the text says which, why and what to do. No version's folder was changed."""
-
-
-@dataclass(frozen=True)
-class File:
-    """One file of a model; `size` in bytes, `sources` are tried in order."""
-
-    path: str
-    sha256: str
-    size: int
-    sources: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model's version and its folder in the store."""
-
-    id: str
-    version: str
-    folder: Path
-    files: tuple[File, ...]
-
-    @property
-    def reference(self) -> str:
-        """As stack files name it: `nnunet@1`."""
-        return f"{self.id}@{self.version}"
 
 
 class Store:
@@ -148,7 +122,7 @@ class Store:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.hardlink_to(self.path(file.sha256))
         marker = new / MARKER
-        marker.write_text(json.dumps(_content(model, new), indent=1) + "\n")
+        marker.write_text(json.dumps(content(model, new), indent=1) + "\n")
         marker.chmod(0o444)
         _sync(marker)
         if model.folder.exists():
@@ -188,22 +162,6 @@ class Store:
         with (self.root / ".store" / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def is_complete(model: Model) -> bool:
-    """Whether the folder holds these files, with the sizes and times that they had when it was made."""
-    try:
-        return bool(json.loads((model.folder / MARKER).read_text()) == _content(model, model.folder))
-    except (OSError, ValueError):
-        return False
-
-
-def _content(model: Model, folder: Path) -> dict[str, list[str | int]]:
-    found: dict[str, list[str | int]] = {}
-    for file in model.files:
-        stat = (folder / file.path).stat()
-        found[file.path] = [file.sha256, stat.st_size, stat.st_mtime_ns]
-    return found
 
 
 def _size(path: Path) -> int:

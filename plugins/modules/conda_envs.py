@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.farrier_tools import tools_folder
 
 DOCUMENTATION = r"""
 module: conda_envs
@@ -72,8 +72,10 @@ OPTIONS = {
     "verify": {"type": "str", "choices": ["fast", "full"], "default": "fast"},
     "tools": {"type": "path", "default": "/opt/farrier/tools"},
     "cache": {"type": "path", "default": "/opt/farrier/cache"},
-    "tools_requirements": {"type": "str", "required": True},  # this and the next one are the action plugin's
+    # these three are the action plugin's
+    "tools_requirements": {"type": "str", "required": True},
     "tools_sources": {"type": "dict", "required": True},
+    "tools_content": {"type": "str", "required": True},
 }
 VERBS = {"built": "built", "repaired": "repaired", "absent": "would build", "damaged": "would repair"}
 
@@ -89,7 +91,7 @@ def main() -> None:
     module = AnsibleModule(OPTIONS, supports_check_mode=True)
     os.umask(0o022)  # a hardened host's would keep the stacks' users out
     params = module.params
-    tools = Path(params["tools"]) / tools_digest(params["tools_requirements"], params["tools_sources"])
+    tools = Path(tools_folder(params["tools"], params["tools_content"]))
     if module.check_mode:
         finish(module, look(tools, params), made=False)
     try:
@@ -118,12 +120,6 @@ def finish(module: AnsibleModule, answer: Json, made: bool) -> NoReturn:
         result["diff"] = {"before": "", "after": "".join(f"{line}\n" for line in done)}
     module.exit_json(msg=", ".join(done) or "all present", **result)
     raise AssertionError("exit_json ends the process")
-
-
-def tools_digest(requirements: str, sources: dict[str, str]) -> str:
-    """Names the venv: by what is in it and by the Python that it belongs to."""
-    content = json.dumps([requirements, sources, sys.version_info[:2]], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def is_ready(tools: Path) -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.model_store import File, Model, Store, StoreError
+from ansible.module_utils.model_folder import Model, parse
+from ansible.module_utils.model_store import Store, StoreError
 
 DOCUMENTATION = r"""
 module: models
@@ -67,12 +68,6 @@ def main() -> None:
     if module._diff and missing:
         result["diff"] = {"before": "", "after": "".join(f"model {reference}\n" for reference in missing)}
     module.exit_json(changed=bool(missing), **result)
-
-
-def parse(model: dict[str, Any]) -> Model:
-    """A model of the plan."""
-    files = (File(file["path"], file["sha256"], file["size"], tuple(file["sources"])) for file in model["files"])
-    return Model(model["id"], model["version"], Path(model["path"]), tuple(files))
 
 
 def state(model: Model, missing: list[str], only_look: bool) -> dict[str, str]:

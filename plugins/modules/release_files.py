@@ -36,7 +36,6 @@ releases: {description: Release id by stack., returned: always, type: dict}
 import base64
 import binascii
 import datetime as dt
-import glob
 import hashlib
 import json
 import os
@@ -47,6 +46,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.farrier_files import difference, read, write
+from ansible.module_utils.farrier_staged import active_release, digest_of, identity, known
 
 
 def main() -> None:
@@ -89,35 +89,17 @@ class Staging:
         self.home: str = stack["home"]
         self.files = decoded(stack["files"])
         self.fixed = decoded(stack["fixed"])
-        self.digest = digest_of(self.files)
-        self.release = self.known() or f"{dt.datetime.now(dt.timezone.utc):%Y%m%dT%H%M%SZ}-{version}"
+        self.digest = digest_of({path: hashlib.sha256(content).hexdigest() for path, content in self.files.items()})
+        self.release = known(self.home, self.digest) or f"{dt.datetime.now(dt.timezone.utc):%Y%m%dT%H%M%SZ}-{version}"
         self.folder = os.path.join(self.home, "releases", self.release)
-        self.files["release.json"] = as_json({"release": self.release, "digest": self.digest})
+        self.files["release.json"] = identity(self.release, self.digest)
         inside = {os.path.join(self.folder, path): content for path, content in self.files.items()}
         self.todo = {path: content for path, content in sorted((self.fixed | inside).items()) if read(path) != content}
-
-    def known(self) -> str | None:
-        """The release with the same content that is there already: the live one, or the newest."""
-        same = []
-        for path in sorted(glob.glob(os.path.join(self.home, "releases", "*", "release.json"))):
-            found = json.loads(read(path) or b"{}")
-            if found.get("digest") == self.digest:
-                same.append(found["release"])
-        active = self.active()
-        return active if active in same else same[-1] if same else None
-
-    def active(self) -> str | None:
-        """The release that is live."""
-        try:
-            found: str | None = json.loads(read(os.path.join(self.home, "state.json")) or b"{}").get("active")
-        except ValueError:  # damaged: farrier-release knows how to go on
-            return None
-        return found
 
     @property
     def diff(self) -> list[dict[str, str]]:
         """What differs from the live release, file by file, and what code or configuration is new."""
-        active = self.active()
+        active = active_release(self.home)
         before = os.path.join(self.home, "releases", active) if active else None
         entries = []
         for path, content in sorted(self.files.items()):
@@ -145,7 +127,7 @@ class Staging:
 
     def carry_out(self) -> str | None:
         """Write what is missing; what systemd says against the units, or None."""
-        if self.release != self.active():
+        if self.release != active_release(self.home):
             self.touch()
         for path in self.todo:
             if path in self.fixed:
@@ -184,17 +166,6 @@ def decoded(files: dict[str, str]) -> dict[str, bytes]:
         return {path: base64.b64decode(content, validate=True) for path, content in files.items()}
     except binascii.Error as error:
         raise ValueError(f"not base64: {error}") from None
-
-
-def digest_of(files: dict[str, bytes]) -> str:
-    """The hash of all names and contents: equal releases have equal ones."""
-    lines = [f"{path}\0{hashlib.sha256(content).hexdigest()}\n" for path, content in sorted(files.items())]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def as_json(value: dict[str, str]) -> bytes:
-    """JSON as it stands in a file."""
-    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
 
 
 def check_units(units: dict[str, bytes]) -> str | None:

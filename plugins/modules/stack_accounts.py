@@ -31,21 +31,8 @@ RETURN = """
 made: {description: What was made or mended., returned: always, type: list, elements: str}
 """
 
-import grp
-import hashlib
-import os
-import pwd
-import secrets
-import stat
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.farrier_files import read, write
-
-_STATE_MODE = 0o2750  # set-group-ID: what any process of the stack writes belongs to its group
-_SECRET_BYTES = 32
+from ansible.module_utils.farrier_accounts import Maker
 
 
 def main() -> None:
@@ -59,109 +46,11 @@ def main() -> None:
     }
     stacks = {"type": "list", "elements": "dict", "required": True, "options": fields}
     module = AnsibleModule({"stacks": stacks}, supports_check_mode=True)
-    maker = Maker(module)
+    maker = Maker(lambda command: module.run_command(command, check_rc=True), only_look=module.check_mode)
     for stack in module.params["stacks"]:
-        maker.account(stack["name"], stack["state"])
-        maker.state(stack)
-        maker.credentials(stack)
+        maker.stack(stack)
     diff = {"before": "", "after": "".join(f"{line}\n" for line in maker.made)}
     module.exit_json(changed=bool(maker.made), made=maker.made, diff=diff)
-
-
-class Maker:
-    """Makes what is missing, or in check mode only says so."""
-
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-        self.made: list[str] = []
-
-    def account(self, name: str, home: str) -> None:
-        """A system user and group that nobody can log in as."""
-        if not exists(name):
-            command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", home]
-            command += ["--shell", "/usr/sbin/nologin", "--comment", f"Farrier stack {name}", name]
-            self.do(f"user and group {name}", lambda: self.module.run_command(command, check_rc=True))
-
-    def state(self, stack: dict[str, Any]) -> None:
-        """The data folder and the folders in it."""
-        name, top = stack["name"], stack["state"]
-        self.folder(os.path.dirname(top), "root", 0o755)
-        for folder in (top, *(os.path.join(top, inner) for inner in stack["state_folders"])):
-            self.folder(folder, name, _STATE_MODE)
-
-    def credentials(self, stack: dict[str, Any]) -> None:
-        """The secret files that are missing; only root reads them, and hands them over by LoadCredential."""
-        folder = stack["credentials_folder"]
-        self.folder(os.path.dirname(os.path.dirname(folder)), "root", 0o755)
-        self.folder(os.path.dirname(folder), "root", 0o755)
-        self.folder(folder, "root", 0o700)
-        wanted: list[dict[str, str]] = stack["credentials"]
-        for credential in sorted(wanted, key=lambda each: each["kind"] != "password"):
-            if not is_whole(folder, credential):
-                path = os.path.join(folder, credential["name"])
-                self.do(f"secret {path}", partial(make_secret, folder, credential))
-
-    def folder(self, path: str, owner: str, mode: int) -> None:
-        """A folder with this owner, group of the same name, and mode."""
-        if self.is_right(path, owner, mode):
-            return
-        self.do(f"folder {path} ({owner}, {mode:o})", lambda: make_folder(path, owner, mode))
-
-    def is_right(self, path: str, owner: str, mode: int) -> bool:
-        """Whether the folder is there as it should be."""
-        if not os.path.isdir(path) or not exists(owner):
-            return False
-        now = os.stat(path)
-        same_owner = (now.st_uid, now.st_gid) == (pwd.getpwnam(owner).pw_uid, grp.getgrnam(owner).gr_gid)
-        return same_owner and stat.S_IMODE(now.st_mode) == mode
-
-    def do(self, what: str, action: Callable[[], object]) -> None:
-        """Note what is made, and make it unless this is check mode."""
-        self.made.append(what)
-        if not self.module.check_mode:
-            action()
-
-
-def exists(name: str) -> bool:
-    """Whether there is such a user."""
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
-
-
-def make_folder(path: str, owner: str, mode: int) -> None:
-    """Make the folder, or mend its owner and mode."""
-    os.makedirs(path, exist_ok=True)
-    os.chown(path, pwd.getpwnam(owner).pw_uid, grp.getgrnam(owner).gr_gid)
-    os.chmod(path, mode)  # after chown, which takes the set-group-ID bit away
-
-
-def is_whole(folder: str, credential: dict[str, str]) -> bool:
-    """Whether the secret is there; an ACL only when it fits its password, or nobody could log in."""
-    found = read(os.path.join(folder, credential["name"]))
-    if credential["kind"] == "password":
-        return found is not None
-    return read(os.path.join(folder, credential["of"])) is not None and found == secret(folder, credential)
-
-
-def make_secret(folder: str, credential: dict[str, str]) -> None:
-    """Write a new credential file that root alone reads."""
-    write(os.path.join(folder, credential["name"]), secret(folder, credential), 0o600)
-
-
-def secret(folder: str, credential: dict[str, str]) -> bytes:
-    """The content of a new credential file."""
-    if credential["kind"] == "password":
-        return secrets.token_urlsafe(_SECRET_BYTES).encode()
-    password = read(os.path.join(folder, credential["of"])) or b""
-    return redis_acl(hashlib.sha256(password).hexdigest()).encode()
-
-
-def redis_acl(digest: str) -> str:
-    """Redis users: nobody without a password, and `app` without the commands that administer the server."""
-    return f"user default off\nuser app on #{digest} ~* &* +@all -@admin -@dangerous +info +keys\n"
 
 
 if __name__ == "__main__":

@@ -84,6 +84,17 @@ def test_a_broken_stack_goes_back_and_the_other_is_unharmed(site: Site, tree: Pa
     assert site.status_code("/hello") == 200
 
 
+def test_the_first_host_that_fails_ends_the_run(site: Site, boot: Boot, tree: Path) -> None:
+    second = boot(f"{site.host.name}-second", "bookworm", warm=True)
+    (tree / "stacks" / "hello" / "app" / "hello.py").write_text("raise RuntimeError('broken on purpose')\n")
+    before = Site(second, site.ca).fingerprint()
+    done = deploy(site.host, "-l", f"{site.host.name},{second.name}", tree=tree)
+    assert done.code != 0
+    assert "broken on purpose" in done.output
+    assert f"[{second.name}]" not in done.output
+    assert Site(second, site.ca).fingerprint() == before
+
+
 def test_a_stack_whose_verify_fails_goes_back(site: Site, tree: Path) -> None:
     before = active(site, "hello")
     code = tree / "stacks" / "hello" / "app" / "hello.py"

@@ -34,6 +34,39 @@ DAMAGE = {
 }
 
 
+# What was done to what roles put on the host -> how it looks. One damage a role at a time: each must be found alone.
+_ENV = "$(ls -d /opt/farrier/envs/app-*)"
+_ACL = "/etc/farrier/knee/credentials/redis-users.acl"
+_TOOL = "/opt/farrier/host/farrier_host/release/health.py"
+DRIFT = {
+    "contents": {
+        "chmod 0755 /etc/farrier/knee/credentials": "stat -c %a /etc/farrier/knee/credentials",
+        f"cd {_ENV}/bin && rm python3.11 && echo changed >python3.11": f"sha256sum {_ENV}/bin/python3.11",
+        "rm /srv/models/*/1/*.json": "cd /srv/models && sha256sum */1/*.json",
+        "rm $(ls /opt/farrier/knee/code/app-*/app/knee/web.py)": "sha256sum /opt/farrier/knee/code/*/app/knee/web.py",
+        "echo '# mine' >>/etc/caddy/Caddyfile": "sha256sum /etc/caddy/Caddyfile",
+        f"echo '# mine' >>{_TOOL}": f"sha256sum {_TOOL}",
+    },
+    "owners, sizes and modes": {
+        "chown root /var/lib/farrier/knee/uploads": "stat -c '%U %G %a' /var/lib/farrier/knee/uploads",
+        f"cd {_ENV}/lib/python3*/site-packages/celery && rm app/base.py && touch app/base.py": (
+            f"sha256sum {_ENV}/lib/python3*/site-packages/celery/app/base.py"
+        ),
+        "rm /srv/models/*/1/.complete": "cd /srv/models && sha256sum */1/.complete | wc -l",
+        "echo >>$(ls /opt/farrier/knee/config/pipelines-*.json)": "sha256sum /opt/farrier/knee/config/pipelines-*.json",
+        "systemctl disable --quiet --now caddy": "systemctl is-active caddy; systemctl is-enabled caddy",
+        "chmod 0700 /usr/local/sbin/farrier-release": "stat -c %a /usr/local/sbin/farrier-release",
+    },
+    "what others derive from": {
+        f"echo damaged >{_ACL}": f"sha256sum {_ACL}",
+        "rm /opt/farrier/envs/web-*/.ready": "ls /opt/farrier/envs/*/.ready",
+        "echo >>$(readlink -f /opt/farrier/hello/current)/plan.json": "sha256sum /opt/farrier/hello/current/plan.json",
+        "rm /etc/systemd/system/caddy.service.d/farrier.conf": "ls /etc/systemd/system/caddy.service.d",
+        "systemctl disable --quiet farrier-release-recover": "systemctl is-enabled farrier-release-recover",
+    },
+}
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _this_trees_release(site: Site) -> None:
     """Other tests leave other releases: what is live here shall be what a deploy would stage."""
@@ -55,6 +88,20 @@ def test_a_deploy_mends_what_is_live(site: Site, damage: str, told: str) -> None
     done = deploy(site.host)
     assert done.code == 0, done.output[-3000:]
     assert f"mended: {told}" in done.output.replace("\n        ", " ") or told in done.output, done.output[-2500:]
+
+
+@pytest.mark.parametrize("damages", DRIFT.values(), ids=DRIFT)
+def test_what_a_role_put_there_is_looked_at_and_mended(site: Site, damages: dict[str, str]) -> None:
+    before = {damage: site.run(look) for damage, look in damages.items()}
+    for damage in damages:
+        site.run(damage)
+    unseen = [damage for damage, look in damages.items() if site.host.run(look).stdout == before[damage]]
+    assert unseen == []
+    done = deploy(site.host)
+    assert done.code == 0, done.output[-3000:]
+    assert {damage: site.host.run(look).stdout for damage, look in damages.items()} == before
+    again = deploy(site.host)
+    assert (again.code, again.changed) == (0, 0), again.output[-3000:]
 
 
 def test_what_an_administrator_disabled_stays_down(site: Site) -> None:

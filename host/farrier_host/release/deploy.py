@@ -159,12 +159,19 @@ class Deployer:
         if now.active is None:
             return []
         is_busy = bool(now.followers) or self._all_busy()
-        steps = Verifier(self.layout, self.stack, now.active, self.say).run(as_far_as_queue=is_busy)
+        lines: list[str] = []
+
+        def say(line: str) -> None:
+            lines.append(line)
+            self.say(line)
+
+        steps = Verifier(self.layout, self.stack, now.active, say).run(as_far_as_queue=is_busy)
         many = f"{steps} {'step' if steps == 1 else 'steps'}"
+        shown = lines if self.order.verify else []  # whoever asks for the proof wants to see it
         if not is_busy:
             self.transaction.note_proven()
-            return [f"{self.stack}: {many}, all as they should be"]
-        return [f"{self.stack}: web and queue proven ({many}); every worker has a job in hand"]
+            return [*shown, f"{self.stack}: {many}, all as they should be"]
+        return [*shown, f"{self.stack}: web and queue proven ({many}); every worker has a job in hand"]
 
     def _all_busy(self) -> bool:
         """Whether the stack has workers, and each of them says that it works on a job."""

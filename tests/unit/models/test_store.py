@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.model_store import File, Model, Store, StoreError
+from ansible.module_utils.model_folder import File, Model
+from ansible.module_utils.model_store import Store, StoreError
 
 from .conftest import Web, sha256
 

@@ -1,31 +1,8 @@
-#!/usr/bin/python3
-"""What is on the host now: the one probe that every decision of a deploy rests on."""
+"""The machine itself: system, memory, disks, listening sockets, packages, users, unit files."""
 
 from __future__ import annotations
 
-DOCUMENTATION = """
-module: host_state
-short_description: Read everything that a deploy must know of a host, in one call
-description:
-  - Reads operating system, memory, disk, listening sockets with their owners, packages, users, units, envs, models
-    and live releases. Changes nothing, so it runs in check mode too.
-author: Farrier
-options:
-  packages: {type: list, elements: str, required: true, description: Debian packages to look for.}
-  users: {type: list, elements: str, required: true, description: Users to look for.}
-  folders: {type: list, elements: str, required: true, description: Folders whose free space counts.}
-  models_root: {type: path, required: true, description: The model store.}
-"""
-EXAMPLES = """
-- name: Read the state of the host
-  host_state: {packages: [caddy], users: [demo], folders: [/opt/farrier], models_root: /srv/models}
-"""
-RETURN = """
-ansible_facts: {description: The state, as C(farrier_state)., returned: always, type: dict}
-"""
-
 import glob
-import json
 import os
 import platform
 import pwd
@@ -34,43 +11,9 @@ import socket
 import struct
 import subprocess
 
-from ansible.module_utils.basic import AnsibleModule
-
+# In the order in which systemd looks.
+_UNIT_FOLDERS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 _LISTEN = "0A"  # TCP state in /proc/net/tcp
-_ROOT = "/opt/farrier"
-
-
-def main() -> None:
-    """Probe and exit."""
-    strings = {"type": "list", "elements": "str", "required": True}
-    options = {
-        "packages": strings,
-        "users": strings,
-        "folders": strings,
-        "models_root": {"type": "path", "required": True},
-    }
-    module = AnsibleModule(options, supports_check_mode=True)
-    wanted = module.params
-    state = {
-        "os": operating_system(),
-        "memory": memory(),
-        "disks": {folder: disk(folder) for folder in wanted["folders"]},
-        "listeners": listeners(),
-        "packages": packages(wanted["packages"]),
-        "users": {name: user(name) for name in wanted["users"]},
-        "units": units(),
-        "envs": ready(f"{_ROOT}/envs/*/.ready"),
-        "models": ready(f"{wanted['models_root']}/*/*/.complete"),
-        "live": live(),
-        "recovers": os.path.exists("/etc/systemd/system/sysinit.target.wants/farrier-release-recover.service"),
-        "caddyfile": first_line("/etc/caddy/Caddyfile"),
-    }
-    module.exit_json(changed=False, ansible_facts={"farrier_state": state})
-
-
-def ready(markers: str) -> list[str]:
-    """The folders that hold one of `markers`, a glob for the file that is written last."""
-    return sorted(os.path.dirname(path) for path in glob.glob(markers))
 
 
 def operating_system() -> dict[str, str]:
@@ -112,15 +55,10 @@ def user(name: str) -> dict[str, object] | None:
     return {"uid": entry.pw_uid, "comment": entry.pw_gecos, "home": entry.pw_dir}
 
 
-def units() -> dict[str, str]:
-    """Unit files of administrators and packages: name -> first line (which names the stack, when Farrier wrote it)."""
-    folders = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
-    found: dict[str, str] = {}
-    for folder in folders:
-        for path in glob.glob(f"{folder}/*.*"):
-            if os.path.isfile(path):
-                found.setdefault(os.path.basename(path), first_line(path) or "")
-    return found
+def units(names: list[str]) -> dict[str, str]:
+    """Those of the unit files that exist, whoever wrote them: name -> first line (Farrier's names the stack)."""
+    paths = [(name, f"{folder}/{name}") for folder in _UNIT_FOLDERS for name in names]
+    return {name: first_line(path) or "" for name, path in reversed(paths) if os.path.isfile(path)}
 
 
 def first_line(path: str) -> str | None:
@@ -130,20 +68,6 @@ def first_line(path: str) -> str | None:
             return file.readline().rstrip("\n")
     except OSError:
         return None
-
-
-def live() -> dict[str, str]:
-    """The live release of each stack, from farrier-release's journal."""
-    found = {}
-    for path in glob.glob(f"{_ROOT}/*/state.json"):
-        try:
-            with open(path, encoding="utf-8") as file:
-                active = json.load(file)["active"]
-        except (ValueError, KeyError):  # damaged: farrier-release knows how to go on
-            continue
-        if active:
-            found[os.path.basename(os.path.dirname(path))] = active
-    return found
 
 
 def listeners() -> list[dict[str, object]]:
@@ -204,7 +128,3 @@ def unit_of(pid: int) -> str:
             return next((os.path.basename(line.rstrip()) for line in file if line.startswith("0::")), "")
     except OSError:
         return ""
-
-
-if __name__ == "__main__":
-    main()
