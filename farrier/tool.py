@@ -42,6 +42,25 @@ ExecStart={_COMMAND} follow %i
 Restart=on-failure
 RestartSec=5
 """
+_SETTLE = f"""\
+# Farrier: takes back what an activation left half-way that was killed.
+[Unit]
+Description=Settle the releases of %i
+
+[Service]
+Type=oneshot
+ExecStart={_COMMAND} settle %i
+"""
+_SETTLE_TIMER = """\
+# Farrier: runs while an activation, or a way back, is open.
+[Unit]
+Description=Look whether an activation of %i was cut
+
+[Timer]
+OnActiveSec=60
+OnUnitInactiveSec=60
+AccuracySec=1s
+"""
 
 
 def tool_files(root: Path) -> dict[str, dict[str, str]]:
@@ -51,5 +70,7 @@ def tool_files(root: Path) -> dict[str, dict[str, str]]:
     files = {path: {"content": module.read_text(encoding="utf-8"), "mode": "0644"} for path, module in modules.items()}
     files[_COMMAND] = {"content": _LAUNCHER, "mode": "0755"}
     files["/etc/systemd/system/farrier-release-recover.service"] = {"content": _RECOVER, "mode": "0644"}
-    files["/etc/systemd/system/farrier-follow@.service"] = {"content": _FOLLOW, "mode": "0644"}
+    units = {"follow@.service": _FOLLOW, "settle@.service": _SETTLE, "settle@.timer": _SETTLE_TIMER}
+    for name, text in units.items():
+        files[f"/etc/systemd/system/farrier-{name}"] = {"content": text, "mode": "0644"}
     return files

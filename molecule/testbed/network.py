@@ -91,6 +91,11 @@ def detach(host: str, address: IPv4Address | None) -> None:
     attempt("ip", "netns", "delete", namespace(host))
 
 
+def plug(address: IPv4Address | str, *, is_in: bool) -> None:
+    """Put a host's network cable in, or pull it out."""
+    run("ip", "link", "set", _interface(IPv4Address(address)), "up" if is_in else "down")
+
+
 def remove_bridge() -> None:
     """Remove bridge and NAT, and put forwarding back to what it was before the first host."""
     attempt("ip", "link", "delete", BRIDGE)

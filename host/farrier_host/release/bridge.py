@@ -43,7 +43,7 @@ class Bridge:
         """Start the second generation out of a release's folder, and lead requests to it once it is ready."""
         service = self.next_units[1]
         yield Step(f"start {service}", lambda: self._start(folder, is_gated=is_gated))
-        yield Step(f"lead requests to {service}", lambda: self._lead(self.spec["next"], self.spec["main"]))
+        yield Step(f"lead requests to {service}", self._lead_over)
 
     def restart_main(self, *, is_gated: bool) -> None:
         """Restart socket and service: the old process ends what it has, the new one is waited for."""
@@ -56,7 +56,7 @@ class Bridge:
 
     def take_down(self) -> Iterator[Step]:
         """Lead requests to the main service again, and end the second generation."""
-        yield Step(f"lead requests to {self.main_units[1]}", lambda: self._lead(self.spec["main"], self.spec["next"]))
+        yield Step(f"lead requests to {self.main_units[1]}", self._lead_back)
         yield Step(f"end {self.next_units[1]}", self.forget)
 
     def forget(self) -> None:
@@ -84,13 +84,26 @@ class Bridge:
             self.forget()
             raise Failed(self.main_units[1], f"its second generation: {error.reason}", told) from None
 
-    def _lead(self, socket: str, before: str) -> None:
-        """Point the symlink to a socket, and wait until nothing waits at the one before."""
+    def _lead_over(self) -> None:
+        """To the second generation, and wait until nothing waits at the main socket. Raises Failed when it is down."""
+        service = self.next_units[1]
+        if not systemd.look([service])[service].is_up:
+            raise Failed(service, "it does not run, so that no request is led to it")
+        self._lead(self.spec["next"])
+        gate.await_taken(self.spec["main"], self.spec["path"])
+
+    def _lead_back(self) -> None:
+        """To the main service, and wait until nothing waits at the other socket."""
+        service = self.next_units[1]
+        self._lead(self.spec["main"])
+        if systemd.look([service])[service].is_up:
+            gate.await_taken(self.spec["next"], self.spec["path"])
+
+    def _lead(self, socket: str) -> None:
         fresh = self.live.with_name(f".{self.live.name}")
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(socket)
         fresh.replace(self.live)
-        gate.await_taken(before, self.spec["path"])
 
     def _leads_to(self, socket: str) -> bool:
         return self.live.is_symlink() and str(self.live.readlink()) == socket

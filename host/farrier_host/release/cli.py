@@ -133,7 +133,12 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.Namespace, Layout], int], str, tu
         "Used by deploy, under systemd.",
         (_STACK, _RELEASE, _WITHIN, _WHO, _WORKERS),
     ),
-    ("settle", commands.settle, "Used when an activation ends: take back what it left half-way.", (_STACK,)),
+    (
+        "settle",
+        commands.settle,
+        "Used when an activation ends, and by farrier-settle@: take back what was left half-way.",
+        (_STACK,),
+    ),
     ("follow", commands.follow_workers, "Used by farrier-follow@: watch the workers that follow later.", (_STACK,)),
     ("recover", commands.recover, "Used at boot: take back what was not confirmed.", ()),
 )

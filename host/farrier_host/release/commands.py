@@ -149,9 +149,12 @@ def run_activation(options: argparse.Namespace, layout: Layout) -> int:
 
 
 def settle(options: argparse.Namespace, layout: Layout) -> int:
-    """After an activation's end."""
+    """After an activation's end, and every minute while one is open."""
+    if systemd.is_ending():  # nothing can be started any more; `recover` does it at boot
+        return DONE
     restored = Transaction(layout, options.stack, _say).settle()
     if restored:
+        history.note(layout, options.stack, Entry("back", restored.active, "its activation died", who="settle"))
         print(restored.message)
     return DONE
 
@@ -196,6 +199,7 @@ def recover(options: argparse.Namespace, layout: Layout) -> int:
             restored = Transaction(layout, stack, _say).recover()
         except (Refused, Failed, OSError, ValueError) as error:  # one stack must not keep the others from being mended
             print(f"{stack}: could not be taken back: {error}", file=sys.stderr)
+            systemd.start_later(f"farrier-settle@{stack}.timer")
             broken = FAILED
             continue
         now = state.load(layout, stack)

@@ -39,12 +39,14 @@ def decide(
     touched: Collection[str] | None = None,
     outdated: Collection[str] = (),
     stopped: Collection[str] = (),
+    between: Collection[str] = (),
 ) -> Actions:
     """Compare by content: a unit goes over exactly when its text changed, and its text names code and env by hash.
 
     `touched`: the units whose processes a cut activation may have changed; where given, they go over, whatever the
-    files say, and no others. `outdated`: units that run with credentials that changed since. `stopped`: units that do
-    not run: nothing of theirs needs to be spared.
+    files say, and no others. `outdated`: units that run with credentials that changed since, or with another release's
+    code. `stopped`: units that do not run: nothing of theirs needs to be spared. `between`: units that are about to
+    start or to stop, with which text nobody knows.
     """
     before, after = set(old.instances()), set(new.instances())
     both = [unit for unit in new.instances() if unit in before]
@@ -52,7 +54,9 @@ def decide(
     over = [unit for unit in changed if unit not in stopped]
     # A web service that is down needs no bridge; its socket is then one as any other.
     bridged = [unit for unit in over if new.change_of(unit) == BRIDGE and _service_of(unit) not in stopped]
-    plain = [unit for unit in over if unit not in bridged and new.change_of(unit) != FOLLOW]
+    follow = [unit for unit in over if new.change_of(unit) == FOLLOW and unit not in between]
+    plain = [unit for unit in over if unit not in bridged and unit not in follow]
+    late = [unit for unit in between if unit not in over]
     stop = tuple(name for unit in plain if unit.endswith(".socket") for name in (_service_of(unit), unit))
     gone = [unit for unit in old.instances() if unit not in after]
     retire = [unit for unit in gone if old.change_of(unit) == FOLLOW and unit not in stopped]
@@ -63,9 +67,9 @@ def decide(
         stop=stop,
         enable=(*added, *_targets(new, old)),
         restart=tuple(unit for unit in plain if unit not in stop),
-        start=tuple(dict.fromkeys((*added, *stop, *(unit for unit in both if unit in stopped)))),
+        start=tuple(dict.fromkeys((*added, *stop, *(unit for unit in both if unit in stopped or unit in late)))),
         bridge=tuple(dict.fromkeys(_base(unit) for unit in bridged)),
-        follow=tuple(unit for unit in over if new.change_of(unit) == FOLLOW),
+        follow=tuple(follow),
         reload=old.units != new.units,
         reload_front=old.sites != new.sites,
     )

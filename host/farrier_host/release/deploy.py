@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -114,9 +115,10 @@ class Deployer:
             self.activate(outcome.release)
         try:
             outcome.said += self._prove()
-        except VerifyFailed as error:
+        except (VerifyFailed, OSError) as error:
             if is_trial:
-                self.transaction.back(str(error), only=outcome.release)
+                with suppress(Refused):  # its time was over meanwhile, and it went back
+                    self.transaction.back(str(error), only=outcome.release)
             raise
         if is_trial:
             self._confirm(outcome.release)
@@ -142,7 +144,8 @@ class Deployer:
         inner = [_TOOL, "run-activation", self.stack, release, *own]
         # However the activation ends, also by kill -9: what it left half-way is taken back.
         unit = ["systemd-run", "--quiet", "--collect", "--wait", f"--unit={name}"]
-        unit += [f"--property=ExecStopPost={_TOOL} settle {self.stack}"]
+        # That may take longer than a unit usually has to stop: old processes end their work first.
+        unit += [f"--property=ExecStopPost={_TOOL} settle {self.stack}", "--property=TimeoutStopSec=1h"]
         within = ["--confirm-within", str(self.order.confirm_within)]
         done = subprocess.run([*unit, *inner, *within], check=False, capture_output=True, text=True)
         if done.returncode == 0:
@@ -150,7 +153,8 @@ class Deployer:
         if "already" in done.stderr:
             raise Refused(f"another activation of {self.stack} runs; see `journalctl -fu {name}`")
         now = state.load(self.layout, self.stack)
-        said = now.message if now.message != before.message else systemd.journal(name, lines=50)
+        has_gone_back = (now.message, now.since) != (before.message, before.since)
+        said = now.message if has_gone_back else systemd.journal(name, lines=50)
         raise Failed(name, said)
 
     def _prove(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,27 @@ def of_release(layout: Layout, stack: str, release: str | None) -> FileSet:
     }
     starts = {unit["file"]: tuple(unit["starts"]) for unit in plan["units"]}
     return FileSet(units, sites, starts, {unit["file"]: unit.get("change", "restart") for unit in plan["units"]})
+
+
+def alone_texts(layout: Layout, stack: str, units: Iterable[str], release: str | None) -> dict[str, str]:
+    """The unit file of each instance that had gone back alone to `release`; none where that was deleted."""
+    try:
+        older = of_release(layout, stack, release).units
+    except Refused:
+        return {}
+    found = {unit: older.get(unit) or older.get(f"{unit.partition('@')[0]}@.service") for unit in units}
+    return {unit: text for unit, text in found.items() if text}
+
+
+def point_current(layout: Layout, stack: str, release: str | None) -> None:
+    """`current` is for people; nothing that runs goes through it."""
+    link, fresh = layout.home(stack) / "current", layout.home(stack) / ".current"
+    if release is None:
+        link.unlink(missing_ok=True)
+        return
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(f"releases/{release}")
+    fresh.replace(link)
 
 
 def live(layout: Layout, stack: str, of: FileSet) -> FileSet:

@@ -27,13 +27,13 @@ class Follower:
         self.layout, self.stack, self.say = layout, stack, say
         self.transaction = Transaction(layout, stack, say)
         self.moved: list[str] = []
+        self.release = state.load(layout, stack).active
 
     def run(self) -> None:
         """Until every worker has gone over or back, or another release is going live."""
-        release = state.load(self.layout, self.stack).active
         while True:
             now = state.load(self.layout, self.stack)
-            if now.active != release or not now.is_settled:
+            if not self._is_ours(now):
                 self.say("another release is going live; it takes the workers along")
                 return
             if not now.followers:
@@ -41,8 +41,12 @@ class Follower:
             for unit, seen in systemd.look(now.followers).items():
                 self._look(now, unit, seen)
             time.sleep(_PAUSE)
-        if release is not None and not state.load(self.layout, self.stack).proven:
-            self._prove(release)
+        if self.release is not None and not now.proven:
+            self._prove(self.release)
+
+    def _is_ours(self, now: State) -> bool:
+        """Whether the release whose workers we follow is still the live one."""
+        return now.active == self.release and now.is_settled
 
     def _look(self, now: State, unit: str, seen: Seen) -> None:
         entry = now.followers[unit]
@@ -66,7 +70,10 @@ class Follower:
                 self._back_alone(unit, str(error))
         else:
             self.say("a real job is proven")
-        self.transaction.note_proven()
+        with self.transaction.lock():
+            now = state.load(self.layout, self.stack)
+            if self._is_ours(now):
+                self.transaction.save(replace(now, proven=True))
 
     def _workers(self, release: str) -> list[str]:
         wanted = files.of_release(self.layout, self.stack, release)
@@ -76,6 +83,8 @@ class Follower:
         """Give one worker the text of the release before; systemd takes an instance's file before the template's."""
         with self.transaction.lock():
             now = state.load(self.layout, self.stack)
+            if not self._is_ours(now):  # we waited for the lock while another release went live
+                return
             before = now.followers.get(unit, {}).get("release") or now.previous
             if before is None:
                 self._note(unit, f"{unit} is broken, and there is no release before: {reason}")
@@ -105,7 +114,8 @@ class Follower:
     def _change(self, followers: Callable[[State], dict[str, dict[str, str]]]) -> None:
         with self.transaction.lock():
             now = state.load(self.layout, self.stack)
-            self.transaction.save(replace(now, followers=followers(now)))
+            if self._is_ours(now):
+                self.transaction.save(replace(now, followers=followers(now)))
 
     def _note(self, unit: str, result: str) -> None:
         self.say(result)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from farrier_host.release import files, gate, state, systemd
 from farrier_host.release.bridge import Bridge
+from farrier_host.release.decide import effective
+from farrier_host.release.files import FileSet
 from farrier_host.release.layout import Layout
 from farrier_host.release.systemd import Seen
+
+_CODE = re.compile(r"^WorkingDirectory=(/opt/farrier/\S+)$", re.MULTILINE)
+_ENVS = "/opt/farrier/envs/"
+_PREFIX = re.compile(rf"({_ENVS}[^/\s]+/)bin/")
 
 
 def complaints(layout: Layout, stack: str, release: str) -> list[str]:
@@ -28,6 +35,8 @@ def complaints(layout: Layout, stack: str, release: str) -> list[str]:
     told += [f"{unit} does not run" for unit in seen if unit not in up and unit not in down]
     late = [unit for unit in outdated(plan, up) if unit not in now.followers]
     told += [f"{unit} started before its credentials changed" for unit in late]
+    strange = [unit for unit in strangers(found, up) if unit not in now.followers]
+    told += [f"{unit} runs another release's code" for unit in strange]
     bridges = [Bridge(layout, spec) for spec in plan.get("bridges", [])]
     told += [f"requests do not lead straight to {bridge.unit}.service" for bridge in bridges if bridge.is_untidy()]
     gates = [] if down else plan["gates"]
@@ -48,6 +57,21 @@ def outdated(plan: dict[str, Any], up: Mapping[str, Seen]) -> list[str]:
         names = [name for name in unit["starts"] if name in up and name.endswith(".service")]
         found += [name for name in names if changed > (up[name].started or changed)]
     return found
+
+
+def strangers(live: FileSet, seen: Mapping[str, Seen]) -> list[str]:
+    """Those of the units `seen` whose process has another code folder or env than their text in `live` says."""
+    return [unit for unit, each in seen.items() if each.pid and _is_strange(effective(unit, live)[0], each.pid)]
+
+
+def _is_strange(text: str, pid: int) -> bool:
+    code, prefix = _CODE.search(text), _PREFIX.search(text)
+    try:
+        folder, program = (str(Path(f"/proc/{pid}/{link}").readlink()) for link in ("cwd", "exe"))
+    except OSError:  # it has just ended
+        return False
+    is_other_env = prefix is not None and program.startswith(_ENVS) and not program.startswith(prefix[1])
+    return is_other_env or (code is not None and folder != code[1])
 
 
 def missing(layout: Layout, plan: dict[str, Any]) -> list[str]:

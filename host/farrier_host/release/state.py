@@ -33,6 +33,7 @@ class State:
     proven: bool = True  # whether the verify run went through the workers too, not only as far as the queue
     database: dict[str, str] = field(default_factory=dict)  # schema that was last written (`writes`), and its `floor`
     alone: dict[str, str] = field(default_factory=dict)  # units that went back by themselves: why
+    alone_before: dict[str, str] = field(default_factory=dict)  # the same of `previous`, while an activation is open
 
     @property
     def is_settled(self) -> bool:

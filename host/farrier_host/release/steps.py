@@ -33,13 +33,14 @@ class Way:
         self.followers: Followers = {}
 
     def steps(self, leftovers: list[Bridge]) -> Iterator[Step]:
-        """All steps. `leftovers`: second generations that a cut activation left, of services not touched by it."""
-        for bridge in leftovers:
-            yield from bridge.take_down()
+        """All steps. `leftovers`: second generations that a cut activation left."""
         yield from self._files()
         yield from self._plain()
         for bridge in self._bridges():
             yield from self._over(bridge)
+        for bridge in leftovers:  # of services that need none: they served as long as the main ones may have been down
+            if bridge.unit not in self.actions.bridge:
+                yield from bridge.take_down()
         if not self.down:
             bridged = [f"{name}.service" for name in self.actions.bridge]
             yield from (self._gate(each) for each in self.plan["gates"] if each["unit"] not in bridged)

@@ -10,7 +10,7 @@ from pathlib import Path
 _CADDY_LIMIT = 20  # seconds: a reload that cannot finish would leave Caddy "reloading" for ever
 _CADDYFILE = Path("/etc/caddy/Caddyfile")
 _PROPERTIES = (
-    "Id,ActiveState,SubState,Result,UnitFileState,InvocationID,StatusText,NRestarts,"
+    "Id,ActiveState,SubState,Result,UnitFileState,InvocationID,StatusText,NRestarts,MainPID,"
     "ActiveEnterTimestamp,StateChangeTimestamp"
 )
 _DOWN = ("inactive", "failed")
@@ -38,6 +38,7 @@ class Seen:
     restarts: int  # by systemd itself, since the last start by hand
     started: int | None  # seconds since 1970; None when not up
     changed: int | None  # since when it is in this state
+    pid: int = 0  # of its main process; 0 for none
 
     @property
     def is_up(self) -> bool:
@@ -77,6 +78,7 @@ def _seen(block: dict[str, str]) -> Seen:
         restarts=int(block.get("NRestarts", 0)),
         started=_time(block.get("ActiveEnterTimestamp", "")) if block["ActiveState"] not in _DOWN else None,
         changed=_time(block.get("StateChangeTimestamp", "")),
+        pid=int(block.get("MainPID", 0)),
     )
 
 
@@ -117,15 +119,20 @@ def enable(units: Sequence[str]) -> None:
         run(["systemctl", "enable", "--quiet", *units], units[0])
 
 
+def forget_starts(unit: str) -> None:
+    """Forget that a unit failed, and how often it was started of late: systemd would refuse to start it again."""
+    subprocess.run(["systemctl", "reset-failed", unit], check=False, capture_output=True)
+
+
 def restart(unit: str) -> None:
     """Restart one unit and wait until it says READY. Raises Failed with its name."""
-    subprocess.run(["systemctl", "reset-failed", unit], check=False, capture_output=True)
+    forget_starts(unit)
     run(["systemctl", "restart", unit], unit)
 
 
 def start(unit: str) -> None:
     """Start one unit, if it does not run, and wait until it says READY. Raises Failed with its name."""
-    subprocess.run(["systemctl", "reset-failed", unit], check=False, capture_output=True)
+    forget_starts(unit)
     run(["systemctl", "start", unit], unit)
 
 
@@ -137,6 +144,12 @@ def start_later(unit: str) -> None:
 def ask_to_end(unit: str) -> None:
     """SIGTERM to the unit's main process alone: it ends when its work in hand is done, without a time limit."""
     subprocess.run(["systemctl", "kill", "--kill-who=main", "--signal=TERM", unit], check=False, capture_output=True)
+
+
+def is_ending() -> bool:
+    """Whether the host is going down."""
+    command = ["systemctl", "is-system-running"]
+    return subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip() == "stopping"
 
 
 def journal(unit: str, lines: int = 20) -> str:

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import fcntl
-import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from farrier_host.release import files, migration, state, systemd
+from farrier_host.release import files, migration, state, systemd, timers
 from farrier_host.release.bridge import Bridge
 from farrier_host.release.decide import decide
 from farrier_host.release.files import FileSet, Refused
-from farrier_host.release.health import outdated
+from farrier_host.release.health import missing, outdated, strangers
 from farrier_host.release.layout import Layout
 from farrier_host.release.state import ACTIVATING, CONFIRMED, UNCONFIRMED, State
 from farrier_host.release.step import Step
 from farrier_host.release.steps import Way
 from farrier_host.release.systemd import Failed
-from farrier_host.release.workers import FOLLOW, Followers, Workers
+from farrier_host.release.workers import FOLLOW, Workers, still_behind
 
 Say = Callable[[str], None]
-_LONGEST_ACTIVATION = 3600  # seconds after which one that has not come to its end is taken for dead
 
 
 class Transaction:
@@ -35,7 +33,7 @@ class Transaction:
         """Make `release` live; on a failed step the release before it comes back and Failed is raised.
 
         It stays `unconfirmed`; after `confirm_within` seconds without `confirm` it goes back by itself. So it does when
-        this process is killed in the middle: the timer is set before anything changes. `mode`: how workers go over.
+        this process is killed in the middle: a timer looks after it. `mode`: how workers go over.
         """
         plan = files.read_plan(self.layout, self.stack, release)
         with self.lock():
@@ -43,22 +41,25 @@ class Transaction:
             migration.check(plan, before.database)
             if before.active == release:
                 return self._mend(release, before, mode)
+            timers.look_after(self.stack)
             opened = replace(before, phase=ACTIVATING, active=release, previous=before.active, earlier=before.previous)
-            self.save(replace(opened, who=who, message="", touched=()))
+            self.save(replace(opened, who=who, message="", touched=(), alone_before=before.alone))
             try:
-                self._go_back_later(release, confirm_within + _LONGEST_ACTIVATION)
                 self._migrate(plan)
-                way = self._way([before.active], release)
+                # What the old release started is in its plan; where that was deleted, the new one's is the best guess.
+                way = self._way([before.active, release], release)
                 way.mode = mode
                 self._carry_out(way.steps([]))
             except (Failed, OSError) as error:
                 self._restore(_reason(error))
                 raise
-            self._point_current(release)
-            self._go_back_later(release, confirm_within)
+            files.point_current(self.layout, self.stack, release)
+            timers.go_back_later(self.stack, release, confirm_within)
             now = state.load(self.layout, self.stack)
-            left = still_behind(before.followers, way.followers, before.active)
-            return self.save(replace(now, phase=UNCONFIRMED, followers=left, proven=False, alone={}))
+            left = still_behind(before.followers, way.followers, way.new.instances(), before.active)
+            now = self.save(replace(now, phase=UNCONFIRMED, followers=left, proven=False, alone={}))
+            timers.look_away(self.stack)
+            return now
 
     def confirm(self, release: str) -> State:
         """Somebody proved that `release` works: it stays. Raises Refused when it is no longer there to confirm."""
@@ -71,8 +72,8 @@ class Transaction:
             if now.active != release:
                 raise Refused(f"{self.stack}: release {release} is not live, {now.active} is. {now.message}".rstrip())
             if not now.is_settled:
-                now = self.save(replace(now, phase=CONFIRMED, earlier=None, touched=()))
-            self._forget_timer(release)
+                now = self.save(replace(now, phase=CONFIRMED, earlier=None, touched=(), alone_before={}))
+            timers.forget(self.stack, release)
             self._let_follow(now)
             return now
 
@@ -94,9 +95,11 @@ class Transaction:
     def settle(self) -> State | None:
         """Take back what an activation left half-way that has come to its end; None: it left nothing."""
         with self.lock():
-            if state.load(self.layout, self.stack).phase != ACTIVATING:
+            now = state.load(self.layout, self.stack)
+            if now.phase != ACTIVATING:
+                timers.look_away(self.stack)
                 return None
-            return self._restore("its activation died half-way")
+            return self._restore(now.message or "its activation died half-way")
 
     def recover(self) -> State | None:
         """At early boot, after a crash in the middle: the old files, before anything starts. None: nothing was open.
@@ -117,7 +120,7 @@ class Transaction:
         systemd.enable(decide(FileSet(), old).enable)
         if old.units:
             systemd.start_later(f"{self.stack}.target")
-        self._point_current(now.previous)
+        files.point_current(self.layout, self.stack, now.previous)
         message = f"release {now.active} was taken back at boot: nobody had confirmed it before the host went down"
         return self.save(State(CONFIRMED, now.previous, now.earlier, message=message, database=now.database))
 
@@ -127,13 +130,13 @@ class Transaction:
             self._migrate(files.read_plan(self.layout, self.stack, release))
             way = self._way([release], release)
             way.mode = mode
-            self._carry_out(way.steps(self._leftovers([release], ())), is_noted=False)
+            self._carry_out(way.steps(self._leftovers([release])), is_noted=False)
         except (Failed, OSError) as error:
             unit = error.unit if isinstance(error, Failed) else self.stack
             raise Failed(unit, f"release {release} is live and could not be mended: {_reason(error)}") from None
-        self._point_current(release)
+        files.point_current(self.layout, self.stack, release)
         database = state.load(self.layout, self.stack).database
-        left = still_behind(now.followers, way.followers, now.previous)
+        left = still_behind(now.followers, way.followers, way.new.instances(), now.previous)
         after = self.save(replace(now, alone={}, followers=left, database=database))
         self._let_follow(after)
         return after
@@ -153,15 +156,26 @@ class Transaction:
             return now
         return self._restore("it was never confirmed, and another activation began")
 
-    def _way(self, releases: list[str | None], to: str | None, touched: Iterable[str] | None = None) -> Way:
-        """From what `releases` put live to the release `to`."""
+    def _way(
+        self,
+        releases: list[str | None],
+        to: str | None,
+        touched: Iterable[str] | None = None,
+        more: Mapping[str, str] | None = None,
+    ) -> Way:
+        """From what `releases` put live to the release `to`, and `more` unit files."""
         old, new = self._live(*releases), files.of_release(self.layout, self.stack, to)
+        new = replace(new, units={**new.units, **(more or {})})
         seen = systemd.look({*old.instances(), *new.instances()})
         plan = files.read_plan(self.layout, self.stack, to) if to else None
-        stopped = {unit for unit, each in seen.items() if not each.is_up}
-        stale = outdated(plan, {unit: each for unit, each in seen.items() if each.is_up}) if plan else []
+        up = {unit: each for unit, each in seen.items() if each.is_up}
         actions = decide(
-            old, new, touched=None if touched is None else frozenset(touched), outdated=stale, stopped=stopped
+            old,
+            new,
+            touched=None if touched is None else frozenset(touched),
+            outdated={*(outdated(plan, up) if plan else ()), *strangers(new, seen)},
+            stopped={unit for unit, each in seen.items() if each.is_down},
+            between={unit for unit, each in seen.items() if not each.is_up and not each.is_down},
         )
         way = Way(self.layout, old, new, actions, Workers(self.layout, self.say))
         if plan is not None and to is not None:
@@ -172,15 +186,14 @@ class Transaction:
         )
         return way
 
-    def _leftovers(self, releases: Iterable[str | None], touched: Iterable[str]) -> list[Bridge]:
-        """Second generations that are still there, of services whose main process nobody touched."""
+    def _leftovers(self, releases: Iterable[str | None]) -> list[Bridge]:
+        """Second generations that are still there."""
         found: dict[str, Bridge] = {}
         for release in releases:
             with suppress(Refused):
                 plan = files.read_plan(self.layout, self.stack, release) if release else {}
                 found |= {spec["unit"]: Bridge(self.layout, spec) for spec in plan.get("bridges", [])}
-        left = [bridge for bridge in found.values() if bridge.is_untidy()]
-        return [bridge for bridge in left if not set(bridge.main_units) & set(touched)]
+        return [bridge for bridge in found.values() if bridge.is_untidy()]
 
     def _carry_out(self, steps: Iterable[Step], *, is_noted: bool = True) -> None:
         for step in steps:
@@ -192,28 +205,62 @@ class Transaction:
             step.do()
 
     def _restore(self, reason: str) -> State:
-        """Put the release before back. A step that fails is told, and must not keep the others from being done."""
+        """Put the release before back. A step that fails is told, and must not keep the others from being done.
+
+        Files that cannot be written (a full disk) end it, before any process is touched for nothing: it stays open, and
+        is tried again every minute. Raises Failed then.
+        """
         failed = state.load(self.layout, self.stack)
+        was_half_way = failed.phase == ACTIVATING
+        if not was_half_way:  # it is, from here on
+            timers.look_after(self.stack)
+            failed = self.save(replace(failed, phase=ACTIVATING, message=reason))
         previous = failed.previous
         self.say(f"going back to {previous or 'nothing (there was no release before)'}")
         try:
-            way = self._way([failed.active, previous], previous, failed.touched)
+            way = self._way_back(failed)
         except Refused as error:
-            told = f"{reason}\nNothing to go back to: {error}"
-            return self.save(replace(failed, phase=CONFIRMED, previous=None, message=told, touched=()))
-        for step in way.steps(self._leftovers([failed.active, previous], failed.touched)):
+            return self._stay(failed, f"{reason}\nNothing to go back to: {error}", is_whole=not was_half_way)
+        for step in way.steps(self._leftovers([failed.active, previous])):
             try:
-                self._carry_out([step])
-            except (Failed, OSError) as error:
+                self._carry_out([step], is_noted=False)
+            except Failed as error:
                 reason += f"\nGoing back met a fault of its own: {_reason(error)}"
-        self._point_current(previous)
+            except OSError as error:
+                told = f"{reason}\nGoing back to {previous} is tried again every minute, it met: {error}"
+                raise Failed(self.stack, told) from None
+        files.point_current(self.layout, self.stack, previous)
         message = f"release {failed.active} was taken back: {reason}"
-        left = still_behind(failed.followers, way.followers, failed.active)
-        after = State(CONFIRMED, previous, failed.earlier, message=message, followers=left)
+        left = still_behind(failed.followers, way.followers, way.new.instances(), failed.active)
+        after = State(CONFIRMED, previous, failed.earlier, message=message, followers=left, alone=failed.alone_before)
         after = self.save(replace(after, database=state.load(self.layout, self.stack).database))
-        self._forget_timer(failed.active)
+        timers.forget(self.stack, failed.active)
+        timers.look_away(self.stack)
         self._let_follow(after)
         return after
+
+    def _way_back(self, failed: State) -> Way:
+        """From a failed release to the one before. Raises Refused when that cannot run any more."""
+        previous = failed.previous
+        if previous:
+            gone = missing(self.layout, files.read_plan(self.layout, self.stack, previous))
+            if gone:
+                raise Refused(f"release {previous} needs what is gone: {', '.join(gone)}")
+        alone = files.alone_texts(self.layout, self.stack, failed.alone_before, failed.earlier)
+        return self._way([failed.active, previous], previous, failed.touched, alone)
+
+    def _stay(self, failed: State, told: str, *, is_whole: bool) -> State:
+        """There is no way back: what is live stays, and is brought to its end where it was half-way."""
+        now = replace(failed, phase=CONFIRMED, previous=None, earlier=None, message=told, touched=())
+        if not is_whole and failed.active:
+            try:
+                now = self._mend(failed.active, now, FOLLOW)
+            except Failed as error:
+                now = replace(now, message=f"{told}\n{error.reason}")
+        now = self.save(now)
+        timers.forget(self.stack, failed.active)
+        timers.look_away(self.stack)
+        return now
 
     def _let_follow(self, now: State) -> None:
         """Have the workers watched that follow later, and the real job run that no worker was free for."""
@@ -233,31 +280,6 @@ class Transaction:
         """Write the state down."""
         return state.save(self.layout, self.stack, new)
 
-    def _point_current(self, release: str | None) -> None:
-        """`current` is for people; nothing that runs goes through it."""
-        link, fresh = self.layout.home(self.stack) / "current", self.layout.home(self.stack) / ".current"
-        if release is None:
-            link.unlink(missing_ok=True)
-            return
-        fresh.unlink(missing_ok=True)
-        fresh.symlink_to(f"releases/{release}")
-        fresh.replace(link)
-
-    def _go_back_later(self, release: str, seconds: int) -> None:
-        """Set the timer anew: the last one set counts."""
-        self._forget_timer(release)
-        name = self._timer(release)
-        timer = ["systemd-run", "--quiet", "--collect", f"--unit={name}", f"--on-active={seconds}"]
-        expire = ["/usr/local/sbin/farrier-release", "expire", self.stack, release]
-        systemd.run([*timer, "--timer-property=AccuracySec=1s", *expire], name)
-
-    def _forget_timer(self, release: str | None) -> None:
-        subprocess.run(["systemctl", "stop", f"{self._timer(release)}.timer"], check=False, capture_output=True)
-
-    def _timer(self, release: str | None) -> str:
-        # With the release in its name: the timer of an earlier one may have run out and wait for its turn.
-        return f"farrier-goback-{self.stack}-{release}"
-
     @contextmanager
     def lock(self) -> Iterator[None]:
         """One change of what is live at a time on this host."""
@@ -265,12 +287,6 @@ class Transaction:
         with self.layout.lock.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-def still_behind(before: Followers, now: Followers, release: str | None) -> Followers:
-    """All workers that still end a job, with the release that each of them runs: `release` for those asked `now`."""
-    runs = {unit: before.get(unit, {}).get("release") or release or "" for unit in now}
-    return before | {unit: entry | {"release": runs[unit]} for unit, entry in now.items()}
 
 
 def _reason(error: Failed | OSError) -> str:

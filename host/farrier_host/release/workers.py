@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from farrier_host.release import systemd
@@ -50,6 +50,8 @@ class Workers:
 
     def ask(self, units: Sequence[str], then: str = STARTS) -> Followers:
         """Ask running workers to end after their job; systemd starts them again from the new text."""
+        for unit in units:  # each end counts as a start: the sixth release within two minutes would find it failed
+            systemd.forget_starts(unit)
         seen = systemd.look(units)
         for unit in units:
             systemd.ask_to_end(unit)
@@ -113,6 +115,21 @@ class Workers:
     def _starting(left: Followers) -> bool:
         """Whether one of them is between its old process and its new one."""
         return any(not now.is_up and not now.is_down for now in systemd.look(left).values())
+
+
+def still_behind(before: Followers, asked: Followers, wanted: Iterable[str], release: str | None) -> Followers:
+    """The workers that still end a job, with the release that each runs: `release` for those that were `asked` now.
+
+    Of those `before`, the ones whose process is still the same; one that is `wanted` again is not to end for good.
+    """
+    seen, here = systemd.look(before), set(wanted)
+    kept = {
+        unit: each | {"then": STARTS if unit in here else ENDS}
+        for unit, each in before.items()
+        if seen[unit].invocation == each["invocation"] and (unit in here or each["then"] == ENDS)
+    }
+    runs = {unit: before.get(unit, {}).get("release") or release or "" for unit in asked}
+    return kept | {unit: entry | {"release": runs[unit]} for unit, entry in asked.items()}
 
 
 def told(left: Followers) -> list[str]:

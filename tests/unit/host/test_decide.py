@@ -274,6 +274,28 @@ CASES = {
         start=("a-redis.service",),
     ),
     "touched and down since": case(SAME, SAME, {"touched": set(WEB), "stopped": set(WEB)}, start=WEB),
+    # ---- units between two states: which text their next process has, or had, nobody knows
+    "touched worker just starting": case(SAME, SAME, {"touched": {W0}, "between": {W0}}, restart=(W0,)),
+    "touched redis just starting": case(
+        SAME, SAME, {"touched": {"a-redis.service"}, "between": {"a-redis.service"}}, restart=("a-redis.service",)
+    ),
+    "touched web service just stopping": case(
+        SAME, SAME, {"touched": set(BOTH), "between": set(WEB)}, bridge=("a-web",)
+    ),
+    "touched web service just stopping, its socket down": case(
+        SAME,
+        SAME,
+        {"touched": set(BOTH), "between": set(WEB), "stopped": {"a-web.socket"}},
+        bridge=("a-web",),
+        start=("a-web.socket",),
+    ),
+    "untouched worker just starting": case(SAME, SAME, {"touched": set(), "between": {W0}}, start=(W0,)),
+    "changed worker that starts again and again": case(
+        SAME, stack("a-worker@.service"), {"between": {W0}}, restart=(W0,), follow=(W1,)
+    ),
+    "untouched worker with another release's code": case(
+        SAME, SAME, {"touched": set(), "outdated": {W0}}, follow=(W0,)
+    ),
     "touched, and its credentials changed too": case(SAME, SAME, {"touched": {W0}, "outdated": {W1}}, follow=(W0, W1)),
 }
 
