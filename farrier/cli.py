@@ -14,6 +14,8 @@ from farrier.conda.cli import lock
 from farrier.deploy.deploy import deploy
 from farrier.deploy.rollback import rollback
 from farrier.deploy.status import status
+from farrier.effects.ask import NoAnswer, ask
+from farrier.effects.text import as_lines
 from farrier.planning import plan_for
 from farrier.problems import InvalidInput, Problem, nearest
 from farrier.reference import stack_reference
@@ -33,6 +35,9 @@ def plan(
     host: Annotated[str, typer.Option("--limit", "-l", help="The host, as the inventory names it.")],
     inventory: Annotated[str, typer.Option("--inventory", "-i", help="The inventory.")] = "inventory/hosts.yml",
     as_json: Annotated[bool, typer.Option("--json", help="The whole plan as JSON, for machines and `diff`.")] = False,
+    effects: Annotated[
+        bool, typer.Option("--effects", help="Ask the host, and show what a deploy would do to it.")
+    ] = False,
 ) -> None:
     """Show what the stack files mean on one host, without asking it. Exits 1 with every problem there is."""
     try:
@@ -40,10 +45,22 @@ def plan(
     except InvalidInput as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
-    if as_json:
+    if effects:
+        show_effects(inventory, host, as_json=as_json)
+    elif as_json:
         typer.echo(json.dumps(made.model_dump(mode="json"), indent=2, sort_keys=True))
     else:
         show_plan(made)
+
+
+def show_effects(inventory: str, host: str, *, as_json: bool) -> None:
+    """Print what a deploy would do to the host. Exits 1 with what Ansible says when it cannot be told."""
+    try:
+        found = ask(_ROOT, inventory, host)
+    except NoAnswer as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    typer.echo(json.dumps(found.model_dump(mode="json"), indent=2) if as_json else "\n".join(as_lines(found)))
 
 
 @app.command()

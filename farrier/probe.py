@@ -68,6 +68,7 @@ def request(root: Path, tree: Path, plan: Plan, locks: str | None, *, only_look:
         "asks": [] if only_look else [env.prefix for env in plan.envs],
         "tools": {"folder": f"{paths.ROOT}/tools", "content": installer(root).content},
         "wanted_models": whole["models"],
+        "cache": f"{paths.ROOT}/cache",
         "files": sorted({*tool_files(root), *front_files(plan.front)}),
         "releases": [
             {"name": each.name, "home": each.home, "files": hashes(each.files), "fixed": hashes(each.fixed)}

@@ -50,6 +50,11 @@ def installer(tools: dict[str, str]) -> bool:
     return os.path.exists(os.path.join(tools_folder(tools["folder"], tools["content"]), ".ready"))
 
 
+def fetched(cache: str) -> list[str]:
+    """The conda packages that lie in the cache, by name, version and build: they need not be downloaded again."""
+    return sorted(os.path.basename(os.path.dirname(path)) for path in glob.glob(f"{cache}/conda/*/info"))
+
+
 def missing_models(models: list[dict[str, Any]]) -> list[str]:
     """The models that are not whole, by size and time of each file."""
     return [model.reference for model in map(parse, models) if not is_complete(model)]

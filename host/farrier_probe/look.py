@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from farrier_probe import machine, release
-from farrier_probe.installed import accounts, env_problems, files, installer, missing_models, ready, touch
+from farrier_probe.installed import accounts, env_problems, fetched, files, installer, missing_models, ready, touch
 
 Json = dict[str, Any]
 _RECOVERS = "/etc/systemd/system/sysinit.target.wants/farrier-release-recover.service"
@@ -58,6 +58,7 @@ def _found_at_once(request: Json) -> Json:
         "installer": installer(request["tools"]),
         "missing_models": _complaints(lambda: missing_models(request["wanted_models"])),
         "files": files(request["files"]),
+        "fetched": fetched(request["cache"]),
         "staged": {stack["name"]: release.staged(stack) for stack in request["releases"]},
     }
 

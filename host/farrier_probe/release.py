@@ -6,14 +6,13 @@ import glob
 import json
 import os
 import subprocess
-from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils import farrier_staged
 
-from farrier_host.release import files
 from farrier_host.release.health import complaints
 from farrier_host.release.layout import Layout
+from farrier_host.release.survey import survey
 
 ROOT = "/opt/farrier"
 
@@ -51,18 +50,9 @@ def live_state(stack: str) -> dict[str, Any]:
         "phase": state.get("phase"),
         "followers": state.get("followers") or {},
         "proven": state.get("proven", True),
-        "files": _live_files(stack, active),
+        "files": survey(Layout(), stack),
         "complaints": _complaints(stack, active),
     }
-
-
-def _live_files(stack: str, active: str | None) -> dict[str, Any]:
-    """As farrier-release reads them. What they start is known only of a release that is still there."""
-    try:
-        of = files.of_release(Layout(), stack, active)
-    except (files.Refused, OSError, ValueError, KeyError):
-        of = files.FileSet()
-    return asdict(files.live(Layout(), stack, of))
 
 
 def _complaints(stack: str, active: str | None) -> list[str]:

@@ -14,6 +14,8 @@ from farrier.planning import Planned, planned
 from farrier.problems import InvalidInput
 from farrier.who import who
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+
 
 class ActionModule(ActionBase):
     """Sets the facts `farrier_plan`, `farrier_tree` (where stack files come from) and `farrier_who`.
@@ -26,7 +28,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         name = str(variables["inventory_hostname"])
-        root = Path(self._loader.get_basedir())
+        root = REPOSITORY
         ours = {key: variables[key] for key in variables if key.startswith("farrier_") or key == "ansible_host"}
         given = {key: self._templar.template(value) for key, value in ours.items()}
         try:

@@ -15,6 +15,7 @@ from farrier.plan.model import Plan
 from farrier.problems import InvalidInput
 from farrier.tool import tool_files
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 _PYTHON = "/usr/bin/python3 -IBS -"
 
 
@@ -30,7 +31,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Send the probe, and compare what it found with the plan."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        root, plan = Path(self._loader.get_basedir()), Plan.model_validate(self._task.args["plan"])
+        root, plan = REPOSITORY, Plan.model_validate(self._task.args["plan"])
         given = self._task.args
         try:
             tree = Path(given.get("tree") or root)

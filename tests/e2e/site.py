@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,9 +164,9 @@ class Site:
         return self.host.run(_FINGERPRINT).stdout
 
 
-def deploy(target: Host, *arguments: str, tree: Path = ROOT) -> Deploy:
+def deploy(target: Host, *arguments: str, tree: Path = ROOT, playbooks: Sequence[str] = ("site.yml",)) -> Deploy:
     """Run site.yml of `tree` against a host, as an administrator does."""
-    command = [str(_BIN / "ansible-playbook"), "-i", "inventory/demo", "site.yml", "-l", target.name, *arguments]
+    command = [str(_BIN / "ansible-playbook"), "-i", "inventory/demo", *playbooks, "-l", target.name, *arguments]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE")}
     started = time.monotonic()
     done = subprocess.run(

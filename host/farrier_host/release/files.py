@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,17 @@ def of_release(layout: Layout, stack: str, release: str | None) -> FileSet:
     if release is None:
         return FileSet()
     plan, folder = read_plan(layout, stack, release), layout.release(stack, release)
-    units = {path.name: path.read_text(encoding="utf-8") for path in (folder / "units").iterdir()}
-    sites = {
-        str(path.relative_to(folder / "caddy")): path.read_text(encoding="utf-8") for path in folder.glob("caddy/*/*")
-    }
+    units = {f"units/{path.name}": path.read_text(encoding="utf-8") for path in (folder / "units").iterdir()}
+    sites = {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in folder.glob("caddy/*/*")}
+    return as_set(units | sites, plan)
+
+
+def as_set(texts: Mapping[str, str], plan: Mapping[str, Any]) -> FileSet:
+    """The live files out of a release's files, by path in it, and its plan, which tells what they start and how."""
+    units, sites = (
+        {path.removeprefix(folder): text for path, text in texts.items() if path.startswith(folder)}
+        for folder in ("units/", "caddy/")
+    )
     starts = {unit["file"]: tuple(unit["starts"]) for unit in plan["units"]}
     return FileSet(units, sites, starts, {unit["file"]: unit.get("change", "restart") for unit in plan["units"]})
 

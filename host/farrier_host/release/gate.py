@@ -10,7 +10,7 @@ from farrier_host.release.systemd import Failed
 
 _REQUEST = 5.0  # seconds for one request
 _PAUSE = 0.2
-_DRAIN = 10.0  # seconds that a hung generation has to take what waits for it
+DRAIN = 10.0  # seconds that a hung generation has to take what waits for it
 
 
 def await_ready(unit: str, socket: str, path: str, within: int) -> None:
@@ -36,4 +36,4 @@ def await_taken(socket: str, path: str) -> None:
 
     The kernel hands them out in the order in which they came: when ours has its answer, those before it were taken.
     """
-    status_of(socket, path, _DRAIN)
+    status_of(socket, path, DRAIN)

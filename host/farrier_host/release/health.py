@@ -49,14 +49,24 @@ def complaints(layout: Layout, stack: str, release: str) -> list[str]:
 
 def outdated(plan: dict[str, Any], up: Mapping[str, Seen]) -> list[str]:
     """Those of the units `up` that were given credentials which have changed since: a start hands them over."""
+    paths = {path for unit in plan["units"] for path in _credentials(unit)}
+    changed = {path: int(Path(path).stat().st_mtime) for path in paths if Path(path).exists()}
+    return started_before(plan, {name: each.started for name, each in up.items()}, changed)
+
+
+def started_before(plan: dict[str, Any], started: Mapping[str, int | None], changed: Mapping[str, int]) -> list[str]:
+    """Those of the units `started` that came up before one of their credentials `changed`; times in seconds."""
     found = []
     for unit in plan["units"]:
-        context = unit["context"]
-        paths = [*context.get("credentials", {}).values(), *([context["acl"]] if "acl" in context else [])]
-        changed = max((int(Path(path).stat().st_mtime) for path in paths if Path(path).exists()), default=0)
-        names = [name for name in unit["starts"] if name in up and name.endswith(".service")]
-        found += [name for name in names if changed > (up[name].started or changed)]
+        latest = max((changed.get(path, 0) for path in _credentials(unit)), default=0)
+        names = [name for name in unit["starts"] if name in started and name.endswith(".service")]
+        found += [name for name in names if latest > (started[name] or latest)]
     return found
+
+
+def _credentials(unit: dict[str, Any]) -> list[str]:
+    context = unit["context"]
+    return [*context.get("credentials", {}).values(), *([context["acl"]] if "acl" in context else [])]
 
 
 def strangers(live: FileSet, seen: Mapping[str, Seen]) -> list[str]:

@@ -13,7 +13,7 @@ from farrier_host.release.files import Refused
 from farrier_host.release.layout import Layout
 from farrier_host.release.systemd import Failed
 
-_LIMIT = "RuntimeMaxSec=3600"
+LIMIT = 3600  # seconds
 
 
 def check(plan: dict[str, Any], database: dict[str, str]) -> None:
@@ -30,7 +30,8 @@ def migrate(layout: Layout, stack: str, plan: dict[str, Any]) -> str:
         return ""
     unit = f"farrier-migrate-{stack}"
     asked = plan["schema"]
-    service = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", f"--unit={unit}", f"--property={_LIMIT}"]
+    service = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", f"--unit={unit}"]
+    service += [f"--property=RuntimeMaxSec={LIMIT}"]
     service += [f"--property=User={plan['user']}", f"--property=Group={plan['user']}", "--property=UMask=0027"]
     service += [f"--property=WorkingDirectory={asked['code']}"]
     service += [f"--setenv={name}={value}" for name, value in asked["environment"].items()]

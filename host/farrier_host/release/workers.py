@@ -16,7 +16,7 @@ from farrier_host.release.systemd import Failed, Seen
 Followers = dict[str, dict[str, str]]  # as in State
 FOLLOW, WAIT, NOW = "follow", "wait", "now"
 STARTS, ENDS = "starts", "ends"  # what a worker does once its job has ended
-_PATIENCE = 15.0  # seconds that an idle worker has to come back as the new one
+PATIENCE = 15.0  # seconds that an idle worker has to come back as the new one
 _CRASHES = 3  # starts by systemd after which a worker that never says READY is taken for broken
 _PAUSE = 0.3
 _SAY_EVERY = 30.0
@@ -91,7 +91,7 @@ class Workers:
             for unit, now in systemd.look(left).items():
                 left = self._looked(left, unit, now)
             waited = time.monotonic() - begun
-            if mode != WAIT and waited > _PATIENCE and not self._starting(left):
+            if mode != WAIT and waited > PATIENCE and not self._starting(left):
                 break
             if mode != WAIT and waited > 2 and left and all(each["job"] for each in left.values()):
                 break

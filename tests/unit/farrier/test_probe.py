@@ -111,6 +111,7 @@ def test_the_program_needs_nothing_but_python(tmp_path: Path) -> None:
         "asks": [str(tmp_path / "old")],
         "tools": {"folder": str(tmp_path), "content": "any"},
         "wanted_models": [{"id": "m", "version": "1", "path": str(tmp_path / "m"), "files": []}],
+        "cache": str(tmp_path),
         "files": [str(tmp_path / "file")],
         "releases": [{"name": "demo", "home": str(tmp_path / "demo"), "files": {}, "fixed": {}}],
     }
@@ -127,5 +128,6 @@ def test_the_program_needs_nothing_but_python(tmp_path: Path) -> None:
     assert (tmp_path / "old").stat().st_mtime > 1, "what a coming release asks for is not noted"
     assert found["missing_models"] == ["m@1"]
     assert found["staged"] == {"demo": None}
-    assert found["live_files"] == {"nobody-has-this-name": {"units": {}, "sites": {}, "starts": {}, "changes": {}}}
+    live = found["live_files"]["nobody-has-this-name"]
+    assert (live["release"], live["units"], live["sites"], live["starts"]) == (None, {}, {}, {})
     assert found["health"]["nobody-has-this-name"]["complaints"] == ["nothing is live"]

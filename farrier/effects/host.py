@@ -1,0 +1,56 @@
+"""The state of a host as the probe found it, as far as a prediction needs it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from farrier.preflight import HostState
+from farrier_host.release.files import FileSet
+
+
+class LiveStack(BaseModel):
+    """What farrier-release found of one stack: see farrier_host.release.survey."""
+
+    release: str | None = None
+    phase: str = "confirmed"
+    database: dict[str, str] = {}
+    units: dict[str, str] = {}
+    sites: dict[str, str] = {}
+    starts: dict[str, tuple[str, ...]] = {}
+    changes: dict[str, str] = {}
+    stopped: frozenset[str] = frozenset()
+    between: frozenset[str] = frozenset()
+    strangers: frozenset[str] = frozenset()
+    kept_down: frozenset[str] = frozenset()
+    started: dict[str, int | None] = {}
+    digests: dict[str, str] = {}
+    credentials: dict[str, int] = {}
+    placed: frozenset[str] = frozenset()
+
+    @property
+    def files(self) -> FileSet:
+        """What is live, for `decide`."""
+        return FileSet(self.units, self.sites, self.starts, self.changes)
+
+
+class Health(BaseModel):
+    """What of a live release is not as it should be."""
+
+    complaints: tuple[str, ...] = ()
+
+
+class FoundFile(BaseModel):
+    """One file on the host."""
+
+    sha256: str
+    mode: str
+
+
+class HostView(HostState):
+    """Preflight's state, and what is live. A bare host has nothing of it."""
+
+    live_files: dict[str, LiveStack]
+    health: dict[str, Health]
+    files: dict[str, FoundFile | None]
+    fetched: frozenset[str]
+    installer: bool
