@@ -39,20 +39,20 @@ class Bridge:
         left = any((self.layout.passing_units / unit).exists() for unit in self.next_units)
         return left or (Path(self.spec["main"]).exists() and not self._leads_to(self.spec["main"]))
 
-    def build(self, folder: Path, *, is_gated: bool) -> Iterator[Step]:
+    def build(self, folder: Path, *, is_gated: bool, workers_come: bool) -> Iterator[Step]:
         """Start the second generation out of a release's folder, and lead requests to it once it is ready."""
         service = self.next_units[1]
-        yield Step(f"start {service}", lambda: self._start(folder, is_gated=is_gated))
+        yield Step(f"start {service}", lambda: self._start(folder, is_gated=is_gated, workers_come=workers_come))
         yield Step(f"lead requests to {service}", self._lead_over)
 
-    def restart_main(self, *, is_gated: bool) -> None:
+    def restart_main(self, *, is_gated: bool, workers_come: bool) -> None:
         """Restart socket and service: the old process ends what it has, the new one is waited for."""
         socket, service = self.main_units
         systemd.stop([service, socket])
         systemd.start(socket)
         systemd.start(service)
         if is_gated:
-            gate.await_ready(service, self.spec["main"], self.spec["path"], self.spec["within"])
+            self._await_ready(service, self.spec["main"], workers_come=workers_come)
 
     def take_down(self) -> Iterator[Step]:
         """Lead requests to the main service again, and end the second generation."""
@@ -66,7 +66,7 @@ class Bridge:
             (self.layout.passing_units / unit).unlink(missing_ok=True)
         systemd.daemon_reload()
 
-    def _start(self, folder: Path, *, is_gated: bool) -> None:
+    def _start(self, folder: Path, *, is_gated: bool, workers_come: bool) -> None:
         """Nothing of the main service is touched; a generation that is not ready is taken down again."""
         socket, service = self.next_units
         self.forget()
@@ -78,11 +78,14 @@ class Bridge:
             systemd.start(socket)
             systemd.start(service)
             if is_gated:
-                gate.await_ready(service, self.spec["next"], self.spec["path"], self.spec["within"])
+                self._await_ready(service, self.spec["next"], workers_come=workers_come)
         except Failed as error:
             told = systemd.journal(service)
             self.forget()
             raise Failed(self.main_units[1], f"its second generation: {error.reason}", told) from None
+
+    def _await_ready(self, unit: str, socket: str, *, workers_come: bool) -> None:
+        gate.await_ready(unit, socket, self.spec["path"], self.spec["within"], workers_come=workers_come)
 
     def _lead_over(self) -> None:
         """To the second generation, and wait until nothing waits at the main socket. Raises Failed when it is down."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from farrier_host.release import systemd
@@ -13,17 +14,29 @@ _PAUSE = 0.2
 DRAIN = 10.0  # seconds that a hung generation has to take what waits for it
 
 
-def await_ready(unit: str, socket: str, path: str, within: int) -> None:
-    """Wait until `path`, asked through the unix socket, answers 200. Raises Failed after `within` seconds."""
+def await_ready(unit: str, socket: str, path: str, within: int, *, workers_come: bool = False) -> None:
+    """Wait until `path`, asked through the unix socket, answers 200. Raises Failed after `within` seconds.
+
+    `workers_come`: the release's workers go over later, so an answer is enough in which only they are missing.
+    """
     deadline = time.monotonic() + within
     status, body = status_of(socket, path, _REQUEST)
-    while status != 200:
+    while status != 200 and not (workers_come and lacks_only_workers(body)):
         if systemd.look([unit])[unit].state == "failed":
             raise Failed(unit, "it failed while it was waited for")
         if time.monotonic() > deadline:
             raise Failed(unit, f"GET {path} answers {status or 'nothing'} after {within} s: {body}")
         time.sleep(_PAUSE)
         status, body = status_of(socket, path, _REQUEST)
+
+
+def lacks_only_workers(body: str) -> bool:
+    """Whether a readiness answer names what is missing (`{"missing": [...]}`), and that is nothing but `worker:…`."""
+    try:
+        missing = json.loads(body)["missing"]
+        return bool(missing) and all(each.startswith("worker:") for each in missing)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def is_ready(socket: str, path: str) -> bool:

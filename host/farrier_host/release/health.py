@@ -69,15 +69,16 @@ def _credentials(unit: dict[str, Any]) -> list[str]:
     return [*context.get("credentials", {}).values(), *([context["acl"]] if "acl" in context else [])]
 
 
-def strangers(live: FileSet, seen: Mapping[str, Seen]) -> list[str]:
+def strangers(live: FileSet, seen: Mapping[str, Seen], proc: Path = Path("/proc")) -> list[str]:
     """Those of the units `seen` whose process has another code folder or env than their text in `live` says."""
-    return [unit for unit, each in seen.items() if each.pid and _is_strange(effective(unit, live)[0], each.pid)]
+    running = {unit: proc / str(each.pid) for unit, each in seen.items() if each.pid}
+    return [unit for unit, process in running.items() if _is_strange(effective(unit, live)[0], process)]
 
 
-def _is_strange(text: str, pid: int) -> bool:
+def _is_strange(text: str, process: Path) -> bool:
     code, prefix = _CODE.search(text), _PREFIX.search(text)
     try:
-        folder, program = (str(Path(f"/proc/{pid}/{link}").readlink()) for link in ("cwd", "exe"))
+        folder, program = (str((process / link).readlink()) for link in ("cwd", "exe"))
     except OSError:  # it has just ended
         return False
     is_other_env = prefix is not None and program.startswith(_ENVS) and not program.startswith(prefix[1])

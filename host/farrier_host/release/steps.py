@@ -45,6 +45,8 @@ class Way:
             bridged = [f"{name}.service" for name in self.actions.bridge]
             yield from (self._gate(each) for each in self.plan["gates"] if each["unit"] not in bridged)
         yield from self._workers()
+        if self.actions.follow and not self.followers and not self.down:  # now nothing excuses anybody
+            yield from (self._gate(each) for each in self.plan["gates"])
         if self.actions.reload_front:
             yield Step("replace the routes", partial(files.replace_sites, self.layout, self.old, self.new))
             yield Step("reload Caddy", systemd.reload_caddy)
@@ -85,9 +87,9 @@ class Way:
 
     def _over(self, bridge: Bridge) -> Iterator[Step]:
         """One web service goes over. A second generation that a cut activation left in service is as good as ours."""
-        is_gated = not self.down
+        is_gated, come = not self.down, bool(self.actions.follow)
         if not bridge.is_up():
-            yield from bridge.build(self.folder, is_gated=is_gated)
+            yield from bridge.build(self.folder, is_gated=is_gated, workers_come=come)
         socket, service = bridge.main_units
         both = (self.old, self.new)
 
@@ -95,7 +97,7 @@ class Way:
             sets = [{name: each.units[name] for name in bridge.main_units if name in each.units} for each in both]
             files.replace_units(self.layout, FileSet(sets[0]), FileSet(sets[1]))
             systemd.daemon_reload()
-            bridge.restart_main(is_gated=is_gated)
+            bridge.restart_main(is_gated=is_gated, workers_come=come)
 
         yield Step(f"restart {service}", restart, (socket, service))
         yield from bridge.take_down()

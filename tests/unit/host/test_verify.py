@@ -7,6 +7,7 @@ from email.policy import default
 
 import pytest
 
+from farrier_host.release.gate import lacks_only_workers
 from farrier_host.release.verify import (
     RIGHT,
     WAITING,
@@ -74,3 +75,21 @@ def test_waiting_ends_when_it_matches_or_cannot(
 )
 def test_a_passing_fault_fails_no_step_that_waits(until: dict[str, str], answer: Answer, verdict: str) -> None:
     assert judge({"status": 200, "until": until}, answer) == verdict
+
+
+@pytest.mark.parametrize(
+    ("body", "lacks"),
+    [
+        ('{"missing": ["worker:slow"]}', True),
+        ('{"missing": ["worker:slow", "worker:fast"]}', True),
+        ('{"missing": ["worker:slow", "redis"]}', False),
+        ('{"missing": []}', False),
+        ('{"missing": null}', False),
+        ('{"status": "no"}', False),
+        ("[1]", False),
+        ("Service Unavailable", False),
+        ("", False),
+    ],
+)
+def test_only_an_answer_that_names_workers_and_nothing_else_is_excused(body: str, lacks: bool) -> None:
+    assert lacks_only_workers(body) is lacks
