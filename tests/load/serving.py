@@ -70,12 +70,15 @@ def under_load(site: Site, rates: Rates | None = None, at_least: float = 20) -> 
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "begun\n", "the load did not begin"
+            steady = time.time()
             yield run
             time.sleep(max(0.0, began + at_least - time.monotonic()))
         finally:
             process.terminate()
             said, _ = process.communicate()
-        run.requests = [Request(**json.loads(line)) for line in said.splitlines()]
+        # How long the first connections of all clients at once took says nothing about what happens later.
+        requests = [Request(**json.loads(line)) for line in said.splitlines()]
+        run.requests = [each for each in requests if each.started >= steady or each.error]
 
 
 def storm(site: Site, rounds: int, *, by_release: bool) -> Run:
