@@ -19,6 +19,7 @@ from tests.load.record import Request
 _PART = 256 * 1024
 _BLOCK = os.urandom(_PART)
 _SMALL = os.urandom(2000)
+_OPEN = 300  # connections at the same time, besides uploads: a service that restarts lets them grow by 100 a second
 _BEGIN = 0.005  # seconds between looks at the clock
 
 
@@ -45,6 +46,7 @@ class Traffic:
     rates: Rates
     requests: list[Request] = field(default_factory=list)
     ending: asyncio.Event = field(default_factory=asyncio.Event)
+    open: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_OPEN))
 
     async def run(self) -> None:
         """Ask until `ending` is set; then wait for what is under way."""
@@ -74,17 +76,23 @@ class Traffic:
         begun, count = time.monotonic(), 0
         while not self.ending.is_set():
             while count < (time.monotonic() - begun) * rate:
-                group.create_task(self._noted(kind, ask(count)))
+                group.create_task(self._one_of_many(kind, ask(count)))
                 count += 1
             await asyncio.sleep(_BEGIN)
 
-    async def _noted(self, kind: str, asked: Awaitable[object]) -> None:
-        started, clock, error = time.time(), time.monotonic(), ""
+    async def _one_of_many(self, kind: str, asked: Awaitable[object]) -> None:
+        """A request that may wait for others of ours: that is part of its time."""
+        started = time.time()
+        async with self.open:
+            await self._noted(kind, asked, started)
+
+    async def _noted(self, kind: str, asked: Awaitable[object], began: float | None = None) -> None:
+        started, error = began or time.time(), ""
         try:
             await asked
         except Lost as lost:
             error = str(lost)
-        self.requests.append(Request(kind, started, time.monotonic() - clock, error))
+        self.requests.append(Request(kind, started, time.time() - started, error))
 
     async def _short(self, _: int) -> None:
         body = await self.client.get("/load/")
