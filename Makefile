@@ -168,5 +168,5 @@ build/bench/.synced: requirements/bench.txt .venv/bin/uv
 	touch $@
 
 .PHONY: faults
-faults: prepare  ## cause faults and check what was promised; table, and build/faults.json
+faults: prepare  ## cause faults and check what was promised; table, build/faults.json and docs/reliability.md
 	@python -m tests.faults

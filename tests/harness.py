@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -37,14 +37,15 @@ class Observation:
 type_of_row = {"bench": Figure, "faults": Observation}
 
 
-def run(kind: str) -> int:
-    """Run every function `*()` of tests/<kind>/<kind>_*.py that is listed in its RUN, write build/<kind>.json.
+def run(kind: str, only: Collection[str] = (), publish: Callable[[list[Observation]], None] | None = None) -> int:
+    """Run what the modules of tests/<kind> list in RUN (`only`: of the modules named), write build/<kind>.json.
 
-    Returns the exit code: 1 when an observation is not ok, or a function died.
+    `publish` gets the observations of a whole run. Returns the exit code: 1 when an observation is not ok, or a
+    function died.
     """
     rows: list[Figure | Observation] = []
     failed = False
-    for function in _functions(kind):
+    for function in _functions(kind, only):
         print(f"==> {function.__module__.rpartition('.')[2]}: {function.__name__}", file=sys.stderr, flush=True)
         try:
             rows.extend(function())
@@ -54,11 +55,13 @@ def run(kind: str) -> int:
             failed = True
     _print(kind, rows)
     _write(kind, rows)
+    if publish is not None and not only and not failed:
+        publish([row for row in rows if isinstance(row, Observation)])
     return 1 if failed or any(isinstance(row, Observation) and not row.ok for row in rows) else 0
 
 
-def _functions(kind: str) -> list[Callable[[], Iterator[Figure | Observation]]]:
-    modules = sorted((ROOT / "tests" / kind).glob("[a-z]*.py"))
+def _functions(kind: str, only: Collection[str]) -> list[Callable[[], Iterator[Figure | Observation]]]:
+    modules = [path for path in sorted((ROOT / "tests" / kind).glob("[a-z]*.py")) if not only or path.stem in only]
     return [function for path in modules for function in importlib.import_module(f"tests.{kind}.{path.stem}").RUN]
 
 

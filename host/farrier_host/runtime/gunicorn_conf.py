@@ -19,6 +19,7 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 PATIENCE = 1.0  # seconds that a connection has for its first request once the worker is told to end
 _LOOK = 0.02
+_SIGN = 1.0  # seconds between signs of life to gunicorn
 
 
 class PatientServer(Server):
@@ -30,15 +31,23 @@ class PatientServer(Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more, wait for the requests of what was accepted, then end as uvicorn does."""
-        for server in self.servers:
-            server.close()
+        signs = asyncio.create_task(self._show_life())
         for listener in sockets or []:
-            listener.close()
+            # Not closed yet: asyncio drops what it has accepted and not yet made a connection of when it finds its
+            # server closed, so that turn of the loop comes first.
+            asyncio.get_running_loop().remove_reader(listener.fileno())
         deadline = asyncio.get_running_loop().time() + PATIENCE
-        await asyncio.sleep(_LOOK)  # what was accepted a moment ago becomes a connection in the loop's next turn
+        await asyncio.sleep(_LOOK)
         while asyncio.get_running_loop().time() < deadline and self._awaits_request():
             await asyncio.sleep(_LOOK)
         await super().shutdown(sockets)
+        signs.cancel()
+
+    async def _show_life(self) -> None:
+        """Tell gunicorn that we live: after a reload it would kill a worker whose last upload outlasts its time-out."""
+        while self.config.callback_notify is not None:
+            await self.config.callback_notify()
+            await asyncio.sleep(_SIGN)
 
     def _awaits_request(self) -> bool:
         return any(getattr(each, "cycle", each) is None for each in self.server_state.connections)
