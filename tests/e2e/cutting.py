@@ -106,9 +106,9 @@ class Release:
 
     def cut(self, command: str = "") -> None:
         """Now; with a command on the host, which may end the connection."""
+        self.cut_at = time.monotonic()
         if command:
             self.site.host.run(command, timeout=30)
-        self.cut_at = time.monotonic()
 
     def kill_activation(self) -> None:
         """kill -9 of all its processes but those that settle it afterwards."""

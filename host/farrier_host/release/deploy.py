@@ -200,7 +200,8 @@ class Deployer:
         names = sorted(path.name for path in self.layout.units.glob("*.service") if files.is_of(path, self.stack))
         plain = [name for name in names if "@." not in name]
         active = state.load(self.layout, self.stack).active
-        plain += [unit for unit in files.of_release(self.layout, self.stack, active).instances() if "@" in unit]
+        with suppress(Refused):  # its folder was deleted
+            plain += [unit for unit in files.of_release(self.layout, self.stack, active).instances() if "@" in unit]
         return {unit: seen.invocation for unit, seen in systemd.look(dict.fromkeys(plain)).items() if seen.is_up}
 
     def _target(self, now: State, release: str | None) -> str:
