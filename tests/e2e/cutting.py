@@ -55,11 +55,11 @@ class Poll:
         assert self._process.stdout
         assert self._process.stdout.readline().strip() == "begun"
 
-    def end(self) -> tuple[int, list[str]]:
-        """How many requests were sent; how those ended that failed."""
+    def end(self) -> tuple[int, int, list[str]]:
+        """How many requests were sent; how many said that only a worker was missing; how those ended that failed."""
         self._process.terminate()
-        sent, failed = json.loads(self._process.communicate()[0])
-        return sent, failed
+        sent, idle, failed = json.loads(self._process.communicate()[0])
+        return sent, idle, failed
 
 
 @dataclass
@@ -106,9 +106,9 @@ class Release:
 
     def cut(self, command: str = "") -> None:
         """Now; with a command on the host, which may end the connection."""
+        self.cut_at = time.monotonic()
         if command:
             self.site.host.run(command, timeout=30)
-        self.cut_at = time.monotonic()
 
     def kill_activation(self) -> None:
         """kill -9 of all its processes but those that settle it afterwards."""
@@ -132,6 +132,7 @@ class Aftermath:
     live: str  # the old release, or the new one
     seconds: float  # from the cut until everything was well without a hand
     sent: int
+    idle: int  # of those sent, how many found web and ledger well and a worker just going over
     failed: list[str]
 
     def __str__(self) -> str:
@@ -139,6 +140,7 @@ class Aftermath:
         return (
             f"{self.live} release whole and settled {self.seconds:.0f} s after the cut; "
             f"{len(self.failed)} of {self.sent} requests failed{reasons}"
+            + (f", {self.idle} said that the worker was just going over" if self.idle else "")
         )
 
 
@@ -149,6 +151,7 @@ def cut_and_look(
 
     Raises AssertionError when it is not, when it serves a mixture, or when `hello` was touched.
     """
+    await_settled(site, time.monotonic())
     release = Release(site, tree, stage(site, tree))
     before, hello = active(site), hello_process(site)
     poll = Poll(site, inside=inside)
@@ -158,13 +161,13 @@ def cut_and_look(
         await_settled(site, release.cut_at)
         seconds = time.monotonic() - release.cut_at
     finally:
-        sent, failed = poll.end()
+        sent, idle, failed = poll.end()
     now = active(site)
     assert now in (before, release.staged), f"{now} is live"
     assert runs(site) == wanted(site), f"a mixture runs: {runs(site)}, of {wanted(site)}"
     assert reboots or hello_process(site) == hello, "hello was touched"
     assert reboots or not failed, f"{len(failed)} of {sent} requests failed: {sorted(set(failed))}"
-    return Aftermath("the old" if now == before else "the new", seconds, sent, failed)
+    return Aftermath("the old" if now == before else "the new", seconds, sent, idle, failed)
 
 
 def finish(site: Site, tree: Path) -> None:
@@ -254,21 +257,32 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
+def _lacks_worker(answer: httpx.Response) -> bool:
+    """Whether all that is missing is a worker of a queue: jobs wait, and nothing else does."""
+    missing = answer.json().get("missing", []) if "json" in answer.headers.get("content-type", "") else []
+    return bool(missing) and all(name.startswith("worker:") for name in missing)
+
+
 def _poll(url: str, ca: Path) -> None:
     """The program of Poll."""
     ends: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: ends.append(number))
-    context, failed, sent = ssl.create_default_context(cafile=str(ca)), [], 0
+    context = ssl.create_default_context(cafile=str(ca))
+    failed: list[str] = []
+    sent = idle = 0
     print("begun", flush=True)
     while not ends:
         begun, sent = time.monotonic(), sent + 1
         try:
             answer = httpx.get(f"{url}/health/ready", verify=context, timeout=15)
-            failed += [] if answer.status_code == 200 else [str(answer.status_code)]
+            if answer.status_code == 503 and _lacks_worker(answer):
+                idle += 1
+            elif answer.status_code != 200:
+                failed.append(str(answer.status_code))
         except httpx.HTTPError as error:
             failed.append(type(error).__name__)
         time.sleep(max(0.0, begun + 0.1 - time.monotonic()))
-    print(json.dumps([sent, failed]), flush=True)
+    print(json.dumps([sent, idle, failed]), flush=True)
 
 
 if __name__ == "__main__":

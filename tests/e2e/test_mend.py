@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.e2e.cutting import runs, wanted
 from tests.e2e.site import Site, deploy
 
 _BREAK_WEB = (
@@ -128,6 +130,14 @@ def test_deleted_releases_are_staged_anew(site: Site) -> None:
     site.run("rm -r /opt/farrier/knee/releases")
     done = deploy(site.host)
     assert done.code == 0, done.output[-3000:]
+
+
+def test_a_changed_release_after_a_deleted_one_leaves_no_old_process(site: Site, tree: Path) -> None:
+    site.run("rm -r /opt/farrier/knee/releases")
+    (tree / "app" / "__init__.py").write_text('"""Changed after the folder was gone."""\n')
+    done = deploy(site.host, tree=tree)
+    assert done.code == 0, done.output[-3000:]
+    assert runs(site) == wanted(site)
 
 
 def test_the_verify_token_is_in_no_log(site: Site) -> None:

@@ -89,8 +89,11 @@ def activation_and_way_back(release: Release) -> None:
     release.begin()
     release.await_step("restart knee-web.service")
     release.kill_activation()
-    release.await_step("going back to")
-    release.cut("systemctl kill --kill-who=all --signal=KILL farrier-activate-knee")
+    release.site.run(
+        f"timeout 90 sh -c \"until journalctl --after-cursor '{release.cursor}' "
+        "-u farrier-activate-knee -u farrier-settle@knee -o cat | grep -qF 'going back to'; do sleep 0.02; done\""
+    )
+    release.cut("systemctl kill --signal=KILL farrier-activate-knee farrier-settle@knee")
 
 
 def waiting(release: Release) -> None:

@@ -24,6 +24,7 @@ from farrier_host.release.workers import job_of, told
 Say = Callable[[str], None]
 DONE, FAILED, REFUSED, FOLLOWS = 0, 1, 2, 3  # exit codes
 _TOOL = "/usr/local/sbin/farrier-release"
+_PAUSE = 0.5  # seconds between two looks
 
 
 @dataclass
@@ -138,8 +139,9 @@ class Deployer:
 
     def activate(self, release: str) -> None:
         """Activate under systemd and wait; when this process dies, the activation goes on. Raises Failed, Refused."""
-        before = state.load(self.layout, self.stack)
         name = f"farrier-activate-{self.stack}"
+        self._await_end(f"{name}.service")
+        before = state.load(self.layout, self.stack)
         own = ["--who", self.order.who, "--workers", self.order.workers]
         inner = [_TOOL, "run-activation", self.stack, release, *own]
         # However the activation ends, also by kill -9: what it left half-way is taken back.
@@ -156,6 +158,15 @@ class Deployer:
         has_gone_back = (now.message, now.since) != (before.message, before.since)
         said = now.message if has_gone_back else systemd.journal(name, lines=50)
         raise Failed(name, said)
+
+    def _await_end(self, activation: str) -> None:
+        """Of one whose deploy was killed: the stack's lock is ours, so that nobody else waits for it."""
+        if systemd.running([activation]):
+            self.say(
+                f"an activation whose deploy died still runs; its end is waited for (`journalctl -fu {activation}`)"
+            )
+        while systemd.running([activation]):
+            time.sleep(_PAUSE)
 
     def _prove(self) -> list[str]:
         """Run the verify steps, as far as the queue where every worker is busy; a line of what was proven."""
@@ -189,7 +200,8 @@ class Deployer:
         names = sorted(path.name for path in self.layout.units.glob("*.service") if files.is_of(path, self.stack))
         plain = [name for name in names if "@." not in name]
         active = state.load(self.layout, self.stack).active
-        plain += [unit for unit in files.of_release(self.layout, self.stack, active).instances() if "@" in unit]
+        with suppress(Refused):  # its folder was deleted
+            plain += [unit for unit in files.of_release(self.layout, self.stack, active).instances() if "@" in unit]
         return {unit: seen.invocation for unit, seen in systemd.look(dict.fromkeys(plain)).items() if seen.is_up}
 
     def _target(self, now: State, release: str | None) -> str:

@@ -18,6 +18,7 @@ def look_after(stack: str) -> None:
 def look_away(stack: str) -> None:
     """Nothing is half-way."""
     _stop(f"farrier-settle@{stack}.timer")
+    systemd.forget_starts(f"farrier-settle@{stack}.service")  # it may have failed once, and somebody else did it
 
 
 def go_back_later(stack: str, release: str, seconds: int) -> None:
