@@ -33,7 +33,9 @@ _STEPS = "pkill -{} -u knee -f '(core/launch.py|envs/pipeline-)'"
 _HOLDING = f"while [ -e {_HOLD} ]; do {_STEPS.format('STOP')}; sleep 0.05; done"
 # What a refused deploy must leave as it was: every file that Farrier or apt could write, and every process of a stack.
 _FINGERPRINT = (
-    "find /etc /opt/farrier /srv /usr/local -xdev -printf '%p %T@ %s %m %u\\n' 2>/dev/null | sort | sha256sum;"
+    # The time of an env's or a model's folder says when a deploy last asked for it; their files count in full.
+    "find /etc /opt/farrier /srv /usr/local -xdev -type d '(' -path '/opt/farrier/envs/*' -o -path '/srv/models/*' ')' "
+    "-printf '%p %m %u\\n' -o -printf '%p %T@ %s %m %u\\n' 2>/dev/null | sort | sha256sum;"
     "systemctl show --property=Id,MainPID,ActiveState 'knee*' 'hello*' caddy.service; dpkg-query -W | sha256sum"
 )
 
