@@ -65,7 +65,7 @@ def under_load(site: Site, rates: Rates | None = None, at_least: float = 20) -> 
     """Load from outside the host, for `at_least` seconds and as long as what happens meanwhile."""
     options = [f"--{name.replace('_', '-')}={float(value)}" for name, value in asdict(rates or Rates()).items()]
     command = [sys.executable, "-m", "tests.load", site.host.address, str(site.ca), *options]
-    run, began = Run(), time.monotonic()
+    run, began, steady = Run(), time.monotonic(), time.time()
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -76,9 +76,9 @@ def under_load(site: Site, rates: Rates | None = None, at_least: float = 20) -> 
         finally:
             process.terminate()
             said, _ = process.communicate()
-        # How long the first connections of all clients at once took says nothing about what happens later.
-        requests = [Request(**json.loads(line)) for line in said.splitlines()]
-        run.requests = [each for each in requests if each.started >= steady or each.error]
+            # How long the first connections of all clients at once took says nothing about what happens later.
+            requests = [Request(**json.loads(line)) for line in said.splitlines()]
+            run.requests = [each for each in requests if each.started >= steady or each.error]
 
 
 def storm(site: Site, rounds: int, *, by_release: bool) -> Run:
