@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from farrier_host.release import systemd
@@ -74,10 +75,12 @@ class Workers:
         return self.ask(units, ENDS)
 
     def want(self, units: Sequence[str]) -> None:
-        """Units that were let go and are wanted after all are started again when they end."""
+        """Forget that units were let go: they have ended, or are wanted after all and start again when they end."""
         endings = [self._ending(unit) for unit in units if self._ending(unit).exists()]
         for path in endings:
             path.unlink()
+            with suppress(OSError):  # an administrator's drop-in is there too
+                path.parent.rmdir()
         if endings:
             systemd.daemon_reload()
 
