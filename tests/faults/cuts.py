@@ -45,12 +45,6 @@ def cuts() -> Iterator[Observation]:
     """Each cut on the same host, of a release of its own."""
     with deployed("fault-cuts") as site, tempfile.TemporaryDirectory() as folder:
         tree = copy_of_the_tree(Path(folder))
-        # The minute between two looks at an open activation is five seconds here.
-        site.run(
-            "mkdir -p /run/systemd/system/farrier-settle@.timer.d && cd /run/systemd/system/farrier-settle@.timer.d && "
-            "printf '[Timer]\\nOnActiveSec=\\nOnUnitInactiveSec=\\nOnActiveSec=5\\nOnUnitInactiveSec=5\\n' >quick.conf "
-            "&& systemctl daemon-reload"
-        )
         for number, cut in enumerate(CUTS):
             yield observe(site, tree, cut, number)
 
@@ -225,7 +219,7 @@ CUTS: tuple[Cut, ...] = (
         for line, after in _STEPS
     ),
     Cut(f"kill -9 of activation and deploy at `{_WEB}`", partial(activation_and_waiting, line=_WEB)),
-    Cut("kill -9 of activation and way back (here looked after every 5 s, else 60 s)", activation_and_way_back),
+    Cut("kill -9 of activation and way back (looked after every 60 s)", activation_and_way_back),
     Cut(f"kill -9 of deploy alone at `{_WEB}` {_TRIAL}", waiting),
     Cut(f"kill -9 of deploy while it verifies {_TRIAL}", proving),
     Cut("kill -9 of ansible while an env is built", play_building, new_env=True),
@@ -243,7 +237,7 @@ CUTS: tuple[Cut, ...] = (
     Cut(f"`systemctl reboot` at `{_WEB}`", reboot_in_order, reboots=True),
     Cut("disk full while staging", full_while_staging),
     Cut("disk full while an env is built", full_while_building, new_env=True),
-    Cut("disk full at the state in mid-bridge (looked after every 5 s, else 60 s)", full_journal),
+    Cut("disk full at the state in mid-bridge (looked after every 60 s)", full_journal),
 )
 
 RUN = [cuts]
