@@ -56,6 +56,10 @@ def _site(hostname: str, front: Front) -> str:
 https://{hostname}{port} {{
 	tls internal
 	import {_SITES}/{hostname}.d/*.caddy
+	# Caddy's own answer to what nobody routes is an empty 200.
+	handle {{
+		respond "There is nothing at this address." 404
+	}}
 }}
 """
 

@@ -110,8 +110,9 @@ class _Main:
     def end(self, **_: Any) -> None:
         if self._pulse and self._reaper:
             self._reaper.stop()
+            # Its last sign of life lasts for some seconds: a worker that goes over to a release is back by then, and
+            # the site is ready all the time.
             self._pulse.stop()
-            _service().workers.leave(_service().settings.worker_name)
 
 
 def create_celery(name: str) -> Celery:

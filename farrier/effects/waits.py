@@ -13,7 +13,7 @@ from farrier.plan.model import Bridge, StackPlan
 from farrier_host.release import migration
 from farrier_host.release.decide import effective
 from farrier_host.release.files import FileSet
-from farrier_host.release.gate import DRAIN
+from farrier_host.release.gate import ANSWERED, DRAIN
 from farrier_host.release.workers import PATIENCE
 
 _SYSTEMD = 90  # seconds: its own limit for a start or a stop where a unit sets none
@@ -48,10 +48,10 @@ def is_migrated(rendered: Mapping[str, str], live: LiveStack) -> bool:
 
 
 def _bridge(bridge: Bridge, found: Decision) -> Wait:
-    """The second generation starts and is ready, the main one stops, starts and is ready, the second one stops."""
+    """The second generation starts and is ready, the main one answers, stops, starts, is ready; the second one too."""
     service = f"{bridge.unit}.service"
     old, new = (_limit("Stop", service, files) for files in (found.old, found.new))
-    ready = _limit("Start", service, found.new) + bridge.within + round(DRAIN)
+    ready = _limit("Start", service, found.new) + bridge.within + round(DRAIN + ANSWERED)
     return Wait(what=f"the bridge of {service}", seconds=2 * ready + old + new)
 
 

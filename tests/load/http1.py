@@ -1,10 +1,14 @@
-"""An HTTP/1.1 client that is light and hides nothing: no retry, and it knows how many bytes it had sent."""
+"""An HTTP/1.1 client that is light and hides nothing: it knows how many bytes it had sent, and what it asked again.
+
+That is, as browsers and curl do (RFC 9112, 9.3.1), a GET on a kept connection that the server closed without a byte.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -14,6 +18,10 @@ _LATE = 1.0  # seconds in which an answer may still come when our sending failed
 
 class Lost(Exception):
     """A request without a whole and right answer. The text says what came instead."""
+
+
+class Closed(Lost):
+    """A kept connection was closed, and nothing of an answer had come."""
 
 
 @dataclass
@@ -29,7 +37,8 @@ class Connection:
         try:
             lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         except (asyncio.IncompleteReadError, OSError) as error:
-            raise Lost(f"no answer: {error!r}") from None
+            is_closed = self.used and not getattr(error, "partial", b"")
+            raise (Closed if is_closed else Lost)(f"no answer: {error!r}") from None
         headers = dict(line.lower().split(": ", 1) for line in lines[1:] if ": " in line)
         return int(lines[0].split(" ")[1]), headers
 
@@ -62,10 +71,15 @@ class Client:
     tls: ssl.SSLContext | None
     port: int = 443
     kept: list[Connection] = field(default_factory=list)
+    again: list[float] = field(default_factory=list)  # when a GET was asked a second time, in seconds since 1970
 
     async def get(self, path: str) -> bytes:
-        """A GET; a kept connection that the server has closed meanwhile was no request yet. Raises Lost."""
-        return await self._once(self._head("GET", path), None)
+        """A GET, asked again on a new connection where a kept one was closed under it. Raises Lost."""
+        try:
+            return await self._once(self._head("GET", path), None)
+        except Closed:
+            self.again.append(time.time())
+            return await self._once(self._head("GET", path), None, fresh=True)
 
     async def post(self, path: str, body: bytes, *, chunked: bool) -> bytes:
         """A small POST in one piece or in chunks. Raises Lost."""
@@ -88,8 +102,8 @@ class Client:
     def _head(self, method: str, path: str, *more: str) -> bytes:
         return "\r\n".join((f"{method} {path} HTTP/1.1", f"Host: {self.address}", *more, "", "")).encode()
 
-    async def _once(self, first: bytes, parts: AsyncIterator[bytes] | None) -> bytes:
-        connection = await self._connection(fresh=parts is not None)
+    async def _once(self, first: bytes, parts: AsyncIterator[bytes] | None, *, fresh: bool = False) -> bytes:
+        connection = await self._connection(fresh=fresh or parts is not None)
         try:
             connection.writer.write(first)
             if parts is not None:

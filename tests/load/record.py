@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 SHORT, HELLO, SLOW, UPLOAD, POST = "short", "hello", "slow", "upload", "post"
 H2_SHORT, H2_SLOW, H2_UPLOAD = "h2 short", "h2 slow", "h2 upload"
+AGAIN = "asked again"  # no request of its own: one whose kept connection was closed under it
 QUICK = (SHORT, HELLO, POST, H2_SHORT)  # kinds whose seconds tell what a new request waits
 
 

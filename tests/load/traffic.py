@@ -68,6 +68,7 @@ class Traffic:
             if rates.h2:
                 group.create_task(self._h2())
         await self.client.close()
+        self.requests += [Request(record.AGAIN, moment, 0.0) for moment in self.client.again]
 
     async def _paced(
         self, group: asyncio.TaskGroup, kind: str, rate: float, ask: Callable[[int], Awaitable[object]]

@@ -29,11 +29,6 @@ class Workers:
                 if not connection.execute(update(workers).where(row).values(**values)).rowcount:
                     connection.execute(insert(workers).values(name=name, queue=queue, **values))
 
-    def leave(self, name: str) -> None:
-        """Forget a worker that ended in order."""
-        with self._database.write() as connection:
-            connection.execute(delete(workers).where(workers.c.name == name))
-
     def live_queues(self) -> set[str]:
         """The queues that at least one live worker serves."""
         alive = and_(workers.c.boot_id == self._clock.boot_id, workers.c.alive_until > self._clock.now())

@@ -88,19 +88,19 @@ class Bridge:
         gate.await_ready(unit, socket, self.spec["path"], self.spec["within"], workers_come=workers_come)
 
     def _lead_over(self) -> None:
-        """To the second generation, and wait until nothing waits at the main socket. Raises Failed when it is down."""
+        """To the second generation, and wait until the main one has answered all. Raises Failed when that is down."""
         service = self.next_units[1]
         if not systemd.look([service])[service].is_up:
             raise Failed(service, "it does not run, so that no request is led to it")
         self._lead(self.spec["next"])
-        gate.await_taken(self.spec["main"], self.spec["path"])
+        gate.await_answered(self.spec["main"], self.spec["path"])
 
     def _lead_back(self) -> None:
-        """To the main service, and wait until nothing waits at the other socket."""
+        """To the main service, and wait until the other one has answered all it was asked."""
         service = self.next_units[1]
         self._lead(self.spec["main"])
         if systemd.look([service])[service].is_up:
-            gate.await_taken(self.spec["next"], self.spec["path"])
+            gate.await_answered(self.spec["next"], self.spec["path"])
 
     def _lead(self, socket: str) -> None:
         fresh = self.live.with_name(f".{self.live.name}")

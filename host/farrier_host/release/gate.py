@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 from farrier_host.release import systemd
 from farrier_host.release.http import status_of
@@ -11,7 +12,9 @@ from farrier_host.release.systemd import Failed
 
 _REQUEST = 5.0  # seconds for one request
 _PAUSE = 0.2
+_UNIX_SOCKETS = Path("/proc/net/unix")
 DRAIN = 10.0  # seconds that a hung generation has to take what waits for it
+ANSWERED = 300.0  # seconds that requests in hand have, long uploads among them
 
 
 def await_ready(unit: str, socket: str, path: str, within: int, *, workers_come: bool = False) -> None:
@@ -44,9 +47,21 @@ def is_ready(socket: str, path: str) -> bool:
     return status_of(socket, path, _REQUEST)[0] == 200
 
 
-def await_taken(socket: str, path: str) -> None:
-    """Wait until every connection that waits at a socket was taken by a process.
+def await_answered(socket: str, path: str) -> None:
+    """Wait until everything that was asked at a socket is answered, for ANSWERED seconds at most.
 
-    The kernel hands them out in the order in which they came: when ours has its answer, those before it were taken.
+    Nothing new comes, and stopping the service would cut what outlasts its stop time. The kernel hands waiting
+    connections out in the order in which they came: when ours has its answer, those before it were taken. A service
+    that does not answer ours answers no other either.
     """
-    status_of(socket, path, DRAIN)
+    deadline = time.monotonic() + ANSWERED
+    if status_of(socket, path, DRAIN)[0] == 0:
+        return
+    while connections(socket, _UNIX_SOCKETS.read_text(encoding="utf-8")) and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+
+
+def connections(socket: str, table: str) -> int:
+    """How many connections to a socket are open: lines of the kernel's `table` (/proc/net/unix) in state 03."""
+    rows = [line.split() for line in table.splitlines()]
+    return sum(row[5] == "03" and row[7:8] == [socket] for row in rows)

@@ -16,7 +16,7 @@ def test_queue_is_live_as_long_as_a_worker_beats_on_it(workers: Workers, time: F
     assert workers.live_queues() == {"knee", "slow"}
     time.seconds += 13
     assert workers.live_queues() == {"knee"}
-    workers.leave("worker@1")
+    time.seconds += 18
     assert workers.live_queues() == set()
 
 

@@ -315,7 +315,7 @@ def test_models_count_with_their_files(plan: Plan) -> None:
 def test_the_longest_wait_of_a_bridge_counts_both_generations(repository: Any, jobs: str) -> None:
     stack = after_edit(repository, jobs, "kind: asgi,", "kind: asgi, stop_timeout: 100s,")
     (wait,) = [each for each in stack.waits if "bridge" in each.what]
-    ready = 90 + 60 + 10  # start, gate, what waits at the socket
+    ready = 90 + 60 + 10 + 300  # start, gate, what waits at the socket, what is still answered
     assert wait.seconds == 2 * ready + (30 + 15) + (100 + 15)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from email.parser import BytesParser
 from email.policy import default
+from pathlib import Path
 
 import pytest
 
-from farrier_host.release.gate import lacks_only_workers
+from farrier_host.release.gate import connections, lacks_only_workers
 from farrier_host.release.verify import (
     RIGHT,
     WAITING,
@@ -93,3 +95,15 @@ def test_a_passing_fault_fails_no_step_that_waits(until: dict[str, str], answer:
 )
 def test_only_an_answer_that_names_workers_and_nothing_else_is_excused(body: str, lacks: bool) -> None:
     assert lacks_only_workers(body) is lacks
+
+
+def test_open_connections_to_a_socket_are_counted(tmp_path: Path) -> None:
+    path = str(tmp_path / "web.sock")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+        listener.bind(path)
+        listener.listen()
+        assert connections(path, Path("/proc/net/unix").read_text()) == 0
+        client.connect(path)
+        with listener.accept()[0]:
+            assert connections(path, Path("/proc/net/unix").read_text()) == 1
+        assert connections(path, Path("/proc/net/unix").read_text()) == 0
