@@ -39,7 +39,7 @@ def plan(
         bool, typer.Option("--effects", help="Ask the host, and show what a deploy would do to it.")
     ] = False,
 ) -> None:
-    """Show what the stack files mean on one host, without asking it. Exits 1 with every problem there is."""
+    """Show what the stack files mean on one host, without asking it but for --effects. Exits 1 with every problem."""
     try:
         made = plan_for(_ROOT, host, inventory_variables(inventory, host))
     except InvalidInput as error:

@@ -27,7 +27,7 @@ options:
 """
 EXAMPLES = """
 - name: Stage the releases
-  release_files: {version: 1a2b3c4}
+  release_files: {plan: "{{ farrier_plan }}", version: 1a2b3c4}
 """
 RETURN = """
 releases: {description: Release id by stack., returned: always, type: dict}

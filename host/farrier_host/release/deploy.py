@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -227,4 +227,4 @@ class Deployer:
 
 def as_json(outcome: Outcome) -> dict[str, object]:
     """The outcome as `--json` prints it."""
-    return asdict(replace(outcome))
+    return asdict(outcome)
