@@ -60,7 +60,9 @@ def _tidy(used: Path) -> None:
     trees = sorted(used.parent.glob("[!.]*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in trees[_KEPT:]:
         # Under another name first: a tree that is half removed must not be taken for a whole one.
-        gone = old.rename(old.with_name(f".{old.name}"))
+        gone = old.with_name(f".{old.name}")
+        shutil.rmtree(gone, ignore_errors=True)  # a run that was cut here
+        old.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
 
 

@@ -38,8 +38,10 @@ def checkout(root: Path) -> Checkout:
     if head.returncode != 0:
         return Checkout(commit=None, complaint=_text(head.stderr) or "it has no commit yet")
     commit = _text(head.stdout)
-    status = _text(_git(root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal").stdout)
-    changed = tuple(sorted(entry[3:] for entry in status.split("\0") if entry))
+    status = _git(root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal")
+    if status.returncode != 0:
+        return Checkout(commit=None, complaint=_text(status.stderr) or "git status failed")
+    changed = tuple(sorted(entry[3:] for entry in _text(status.stdout).split("\0") if entry))
     return Checkout(commit=commit, changed=changed, pushed=is_pushed(root, commit))
 
 

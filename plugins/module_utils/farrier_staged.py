@@ -25,7 +25,10 @@ def known(home: str, digest: str) -> str | None:
     """The release with this content that is there already: the live one, or the newest."""
     same = []
     for path in sorted(glob.glob(os.path.join(home, "releases", "*", "release.json"))):
-        found = json.loads(read(path) or b"{}")
+        try:
+            found = json.loads(read(path) or b"{}")
+        except ValueError:  # a damaged one is no release any more
+            continue
         if found.get("digest") == digest:
             same.append(found["release"])
     active = active_release(home)

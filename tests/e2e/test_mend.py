@@ -37,7 +37,10 @@ DAMAGE = {
 
 
 # What was done to what roles put on the host -> how it looks. One damage a role at a time: each must be found alone.
-_ENV = "$(ls -d /opt/farrier/envs/app-*)"
+_LIVE = "$(grep -o '{}' /opt/farrier/knee/current/plan.json | head -n 1)"  # what the live release names, not others
+_ENV = _LIVE.format("/opt/farrier/envs/app-[0-9a-f]*")
+_CODE = _LIVE.format("/opt/farrier/knee/code/app-[0-9a-f]*")
+_CONFIG = _LIVE.format("/opt/farrier/knee/config/pipelines-[0-9a-f]*.json")
 _ACL = "/etc/farrier/knee/credentials/redis-users.acl"
 _TOOL = "/opt/farrier/host/farrier_host/release/health.py"
 DRIFT = {
@@ -45,7 +48,7 @@ DRIFT = {
         "chmod 0755 /etc/farrier/knee/credentials": "stat -c %a /etc/farrier/knee/credentials",
         f"cd {_ENV}/bin && rm python3.11 && echo changed >python3.11": f"sha256sum {_ENV}/bin/python3.11",
         "rm /srv/models/*/1/*.json": "cd /srv/models && sha256sum */1/*.json",
-        "rm $(ls /opt/farrier/knee/code/app-*/app/knee/web.py)": "sha256sum /opt/farrier/knee/code/*/app/knee/web.py",
+        f"rm {_CODE}/app/knee/web.py": f"sha256sum {_CODE}/app/knee/web.py",
         "echo '# mine' >>/etc/caddy/Caddyfile": "sha256sum /etc/caddy/Caddyfile",
         f"echo '# mine' >>{_TOOL}": f"sha256sum {_TOOL}",
     },
@@ -55,7 +58,7 @@ DRIFT = {
             f"sha256sum {_ENV}/lib/python3*/site-packages/celery/app/base.py"
         ),
         "rm /srv/models/*/1/.complete": "cd /srv/models && sha256sum */1/.complete | wc -l",
-        "echo >>$(ls /opt/farrier/knee/config/pipelines-*.json)": "sha256sum /opt/farrier/knee/config/pipelines-*.json",
+        f"echo >>{_CONFIG}": f"sha256sum {_CONFIG}",
         "systemctl disable --quiet --now caddy": "systemctl is-active caddy; systemctl is-enabled caddy",
         "chmod 0700 /usr/local/sbin/farrier-release": "stat -c %a /usr/local/sbin/farrier-release",
     },

@@ -19,6 +19,7 @@ from farrier_host.release.follow import follow
 from farrier_host.release.health import complaints
 from farrier_host.release.history import Entry
 from farrier_host.release.layout import Layout
+from farrier_host.release.needed import staged
 from farrier_host.release.status import as_json as statuses_as_json
 from farrier_host.release.status import as_text, known
 from farrier_host.release.status import collect as collect_status
@@ -33,7 +34,7 @@ _say_aside = partial(print, file=sys.stderr, flush=True)
 def list_releases(options: argparse.Namespace, layout: Layout) -> int:
     """The releases that are kept, with what they are."""
     now = known(layout, options.stack)
-    for release in sorted(path.name for path in (layout.home(options.stack) / "releases").glob("[0-9]*")):
+    for release in sorted(staged(layout, options.stack)):
         mark = now.phase if release == now.active else "previous" if release == now.previous else ""
         print(f"{release}  {mark}".rstrip())
     return DONE

@@ -71,6 +71,7 @@ class Deployer:
         """Make a release live and prove it; or, where it is live, mend what is not well. Raises Refused."""
         plan = files.read_plan(self.layout, self.stack, release)
         with lock.hold(self.layout, self.stack, self.order.who, f"deploy of {release}"):
+            self._await_end()
             now = state.load(self.layout, self.stack)
             self._check(plan, release, now)
             is_trial = now.active != release or not now.is_settled
@@ -86,6 +87,7 @@ class Deployer:
     def rollback(self, release: str | None) -> Outcome:
         """Bring a release back, the one before where none is named; its gates are its proof. Raises Refused."""
         with lock.hold(self.layout, self.stack, self.order.who, "rollback"):
+            self._await_end()
             target = self._target(state.load(self.layout, self.stack), release)
             outcome = Outcome(self.stack, target, "rolled back", changed=True)
             return self._noted("rollback", outcome, partial(self._go_back, outcome))
@@ -108,7 +110,10 @@ class Deployer:
         if outcome.changed or outcome.error:
             short = outcome.error.split("\n", 1)[0] if outcome.error else outcome.result
             entry = Entry(what, outcome.release, short, self.order.who, self.order.reason, outcome.seconds)
-            history.note(self.layout, self.stack, entry)
+            try:
+                history.note(self.layout, self.stack, entry)
+            except OSError as error:
+                outcome.said.append(f"{self.stack}: the history could not be written: {error}")
         return outcome
 
     def _go_live(self, outcome: Outcome, *, is_trial: bool) -> None:
@@ -139,8 +144,7 @@ class Deployer:
 
     def activate(self, release: str) -> None:
         """Activate under systemd and wait; when this process dies, the activation goes on. Raises Failed, Refused."""
-        name = f"farrier-activate-{self.stack}"
-        self._await_end(f"{name}.service")
+        name = self._activation
         before = state.load(self.layout, self.stack)
         own = ["--who", self.order.who, "--workers", self.order.workers]
         inner = [_TOOL, "run-activation", self.stack, release, *own]
@@ -159,8 +163,13 @@ class Deployer:
         said = now.message if has_gone_back else systemd.journal(name, lines=50)
         raise Failed(name, said)
 
-    def _await_end(self, activation: str) -> None:
-        """Of one whose deploy was killed: the stack's lock is ours, so that nobody else waits for it."""
+    @property
+    def _activation(self) -> str:
+        return f"farrier-activate-{self.stack}"
+
+    def _await_end(self) -> None:
+        """Of an activation whose deploy was killed: the stack's lock is ours, so that nobody else waits for it."""
+        activation = f"{self._activation}.service"
         if systemd.running([activation]):
             self.say(
                 f"an activation whose deploy died still runs; its end is waited for (`journalctl -fu {activation}`)"

@@ -46,12 +46,22 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
             os.fsync(file.fileno())
         Path(name).chmod(mode)
         Path(name).replace(path)
+        _sync(path.parent)
     except OSError as error:
         Path(name).unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from None
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _sync(folder: Path) -> None:
+    """A rename is on disk when its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_plan(layout: Layout, stack: str, release: str) -> dict[str, Any]:
@@ -119,7 +129,10 @@ def live(layout: Layout, stack: str, of: FileSet) -> FileSet:
 
 
 def matching_release(layout: Layout, stack: str) -> str | None:
-    """The newest release whose units are the live ones, by content or at least by name; None when nothing is live."""
+    """The release whose units are the live ones, by content or at least by name; None when nothing is live.
+
+    Of several the one that `current` points to, or the newest.
+    """
     found = live(layout, stack, FileSet()).units
     if not found:
         return None
@@ -128,7 +141,9 @@ def matching_release(layout: Layout, stack: str) -> str | None:
     sets = {release: of_release(layout, stack, release).units for release in releases}
     same = [release for release, units in sets.items() if units == found]
     alike = [release for release, units in sets.items() if units.keys() == found.keys()]
-    return next(iter([*same, *alike]), None)
+    link = layout.home(stack) / "current"
+    current = [link.readlink().name] if link.is_symlink() else []
+    return next(iter([*(each for each in current if each in same), *same, *alike]), None)
 
 
 def is_of(path: Path, stack: str) -> bool:

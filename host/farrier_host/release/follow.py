@@ -66,7 +66,9 @@ class Follower:
     def _prove(self, release: str) -> None:
         """The real job that no worker was free for before; where it fails, the workers that came last go back."""
         try:
-            Verifier(self.layout, self.stack, release, self.say).run()
+            verifier = Verifier(self.layout, self.stack, release, self.say)
+            verifier.is_held = lambda: self._is_held(verifier, release)
+            verifier.run()
         except (VerifyFailed, OSError) as error:
             for unit in self.moved or self._workers(release):
                 self._back_alone(unit, str(error))
@@ -76,6 +78,14 @@ class Follower:
             now = state.load(self.layout, self.stack)
             if self._is_ours(now):
                 self.transaction.save(replace(now, proven=True))
+
+    def _is_held(self, verifier: Verifier, release: str) -> bool:
+        """Whether every worker has another job than the proof's in hand; the proof's is the next in the queue."""
+        if not self._is_ours(state.load(self.layout, self.stack)):
+            return False
+        ours = {str(value) for body in verifier.saved.values() if isinstance(body, dict) for value in body.values()}
+        jobs = [job_of(seen.status) for seen in systemd.look(self._workers(release)).values()]
+        return bool(jobs) and all(job and job not in ours for job in jobs)
 
     def _workers(self, release: str) -> list[str]:
         wanted = files.of_release(self.layout, self.stack, release)
@@ -127,6 +137,13 @@ class Follower:
 
 def follow(layout: Layout, stack: str, say: Callable[[str], None]) -> None:
     """Follow the stack's workers to the end. Raises Refused where the stack has no release."""
-    if state.load(layout, stack).active is None:
+    now = state.load(layout, stack)
+    if now.active is None:
         raise Refused(f"{stack}: nothing is live")
-    Follower(layout, stack, say).run()
+    # Its followers may come from a release that went live while we looked after another one.
+    while now.followers or not (now.proven and now.is_settled):
+        if now.is_settled:
+            Follower(layout, stack, say).run()
+        else:
+            time.sleep(_PAUSE)
+        now = state.load(layout, stack)

@@ -57,11 +57,14 @@ def await_answered(socket: str, path: str) -> None:
     deadline = time.monotonic() + ANSWERED
     if status_of(socket, path, DRAIN)[0] == 0:
         return
-    while connections(socket, _UNIX_SOCKETS.read_text(encoding="utf-8")) and time.monotonic() < deadline:
+    while (
+        connections(socket, _UNIX_SOCKETS.read_text(encoding="utf-8", errors="replace")) and time.monotonic() < deadline
+    ):
         time.sleep(_PAUSE)
 
 
 def connections(socket: str, table: str) -> int:
     """How many connections to a socket are open: lines of the kernel's `table` (/proc/net/unix) in state 03."""
-    rows = [line.split() for line in table.splitlines()]
-    return sum(row[5] == "03" and row[7:8] == [socket] for row in rows)
+    # A name is whatever its owner chose, line breaks included.
+    rows = [line.split() for line in table.split("\n")]
+    return sum(row[5:6] == ["03"] and row[7:8] == [socket] for row in rows)

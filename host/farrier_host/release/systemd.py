@@ -62,8 +62,10 @@ def look(units: Iterable[str]) -> dict[str, Seen]:
     if not names:
         return {}
     command = ["systemctl", "show", "--timestamp=unix", f"--property={_PROPERTIES}", *names]
-    said = subprocess.run(command, check=False, capture_output=True, text=True).stdout
-    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in said.strip().split("\n\n")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in done.stdout.strip().split("\n\n")]
+    if done.returncode != 0 or len(blocks) != len(names):
+        raise Failed("systemd", f"`systemctl show` failed: {done.stderr.strip() or done.stdout.strip()}")
     return {name: _seen(block) for name, block in zip(names, blocks, strict=True)}
 
 

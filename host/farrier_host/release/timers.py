@@ -30,6 +30,11 @@ def go_back_later(stack: str, release: str, seconds: int) -> None:
     systemd.run([*timer, "--timer-property=AccuracySec=1s", *expire], name)
 
 
+def is_set(stack: str, release: str | None) -> bool:
+    """Whether the release would be taken back by itself."""
+    return bool(systemd.running([f"{_name(stack, release)}.timer"]))
+
+
 def forget(stack: str, release: str | None) -> None:
     """The release is confirmed, or was taken back."""
     _stop(f"{_name(stack, release)}.timer")

@@ -50,11 +50,11 @@ class Transaction:
                 way = self._way([before.active, release], release)
                 way.mode = mode
                 self._carry_out(way.steps([]))
+                files.point_current(self.layout, self.stack, release)
+                timers.go_back_later(self.stack, release, confirm_within)
             except (Failed, OSError) as error:
                 self._restore(_reason(error))
                 raise
-            files.point_current(self.layout, self.stack, release)
-            timers.go_back_later(self.stack, release, confirm_within)
             now = state.load(self.layout, self.stack)
             left = still_behind(before.followers, way.followers, way.new.instances(), before.active)
             now = self.save(replace(now, phase=UNCONFIRMED, followers=left, proven=False, alone={}))
@@ -96,10 +96,12 @@ class Transaction:
         """Take back what an activation left half-way that has come to its end; None: it left nothing."""
         with self.lock():
             now = state.load(self.layout, self.stack)
-            if now.phase != ACTIVATING:
+            # Its timer ran out, and the disk was too full for noting that it goes back.
+            is_late = now.phase == UNCONFIRMED and not timers.is_set(self.stack, now.active)
+            if now.phase != ACTIVATING and not is_late:
                 timers.look_away(self.stack)
                 return None
-            return self._restore(now.message or "its activation died half-way")
+            return self._restore(now.message or ("nobody confirmed it" if is_late else "its activation died half-way"))
 
     def recover(self) -> State | None:
         """At early boot, after a crash in the middle: the old files, before anything starts. None: nothing was open.
@@ -110,6 +112,8 @@ class Transaction:
         if now.is_settled:
             return None
         old = files.of_release(self.layout, self.stack, now.previous)
+        alone = files.alone_texts(self.layout, self.stack, now.alone_before, now.earlier)
+        old = replace(old, units={**old.units, **alone})
         failed = self._live(now.active, now.previous)
         # What starts at boot is set anew as a whole: the crash may have come between a unit and its link.
         gone = decide(failed, old)
@@ -122,7 +126,8 @@ class Transaction:
             systemd.start_later(f"{self.stack}.target")
         files.point_current(self.layout, self.stack, now.previous)
         message = f"release {now.active} was taken back at boot: nobody had confirmed it before the host went down"
-        return self.save(State(CONFIRMED, now.previous, now.earlier, message=message, database=now.database))
+        back = State(CONFIRMED, now.previous, now.earlier, message=message, alone=now.alone_before)
+        return self.save(replace(back, database=now.database))
 
     def _mend(self, release: str, now: State, mode: str) -> State:
         """Bring the live release to what it should be: its files, and every unit up."""
@@ -132,6 +137,7 @@ class Transaction:
             way.mode = mode
             self._carry_out(way.steps(self._leftovers([release])), is_noted=False)
         except (Failed, OSError) as error:
+            self._leave_alone(now)
             unit = error.unit if isinstance(error, Failed) else self.stack
             raise Failed(unit, f"release {release} is live and could not be mended: {_reason(error)}") from None
         files.point_current(self.layout, self.stack, release)
@@ -140,6 +146,17 @@ class Transaction:
         after = self.save(replace(now, alone={}, followers=left, database=database))
         self._let_follow(after)
         return after
+
+    def _leave_alone(self, now: State) -> None:
+        """Units that had gone back by themselves, and failed again, work on with the older text."""
+        texts = files.alone_texts(self.layout, self.stack, now.alone, now.previous)
+        for unit, text in texts.items():
+            files.write_atomically(self.layout.units / unit, text)
+        if texts:
+            systemd.daemon_reload()
+        for unit in texts:
+            with suppress(Failed):
+                systemd.restart(unit)
 
     def _migrate(self, plan: dict[str, Any]) -> None:
         """Bring the database to the release's schema. Going back leaves it there: older releases can serve it too."""

@@ -103,6 +103,7 @@ def test_open_connections_to_a_socket_are_counted(tmp_path: Path) -> None:
         listener.bind(path)
         listener.listen()
         assert connections(path, Path("/proc/net/unix").read_text()) == 0
+        assert connections(path, f"Num\n0: 2 0 0 1 01 7 @a\nb\n\n0: 3 0 0 1 03 8 {path}x\n") == 0
         client.connect(path)
         with listener.accept()[0]:
             assert connections(path, Path("/proc/net/unix").read_text()) == 1
