@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.core.disk import sync
+
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 SUFFIX = re.compile(r"(\.[a-z0-9]{1,8}){1,2}")
 RESULT = "result.zip"
@@ -20,14 +22,6 @@ RESULT = "result.zip"
 def new_job_id() -> str:
     """An id that nobody can guess: 128 random bits."""
     return secrets.token_hex(16)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +61,9 @@ class Storage:
         if not SUFFIX.fullmatch(suffix):
             raise ValueError(f"{suffix!r} is no file suffix")
         folder = self._folder("uploads", job_id)
-        _sync(folder / "part")
+        sync(folder / "part")
         final = (folder / "part").rename(folder / f"input{suffix}")
-        _sync(folder)
+        sync(folder)
         return final
 
     def input(self, job_id: str) -> Path | None:
@@ -116,9 +110,9 @@ class Storage:
                 # A link could lead out of the folder, to another patient's scan.
                 if path.is_file() and not path.is_symlink():
                     archive.write(path, path.relative_to(produced))
-        _sync(part)
+        sync(part)
         final = part.rename(folder / RESULT)
-        _sync(folder)
+        sync(folder)
         return final.stat().st_size
 
     def result(self, job_id: str, attempt: int) -> Path:

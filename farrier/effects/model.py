@@ -60,13 +60,13 @@ class StackEffects(Part):
         """Units that run before and after, as another process."""
         return self._named(*_OVER)
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def starts(self) -> tuple[str, ...]:
         """Units that run afterwards, and did not before."""
         return self._named("start")
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def stops(self) -> tuple[str, ...]:
         """Units that are taken away."""
@@ -108,19 +108,19 @@ class Effects(Part):
     disks: tuple[Disk, ...]
     reload_front: bool  # whether Caddy reads its configuration again
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def changes(self) -> bool:
         """Whether anything happens at all."""
         return bool(self.files or self.downloads or self.reload_front) or any(stack.changes for stack in self.stacks)
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def bytes_to_download(self) -> int:
         """As far as sizes are known."""
         return sum(download.size or 0 for download in self.downloads)
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def longest_wait(self) -> int:
         """Seconds that going live takes at most, before it is given up and taken back; stacks go one by one."""

@@ -7,6 +7,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from app.core.disk import sync
+
 KEPT = 3
 PARTIAL = ".partial"
 
@@ -23,9 +25,9 @@ def copy(ledger: Path, target: Path) -> None:
             source.backup(sink)
             # A copy of a ledger in WAL mode would otherwise have files beside it once it is opened.
             sink.execute("PRAGMA journal_mode=DELETE")
-        _sync(partial)
+        sync(partial)
         partial.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         forget(partial)
 
@@ -47,11 +49,3 @@ def prune(folder: Path, kept: int = KEPT) -> None:
     """Keep the newest snapshots: their names begin with the time."""
     for old in sorted(folder.glob("*.sqlite"))[:-kept]:
         forget(old)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
