@@ -312,5 +312,7 @@ def _reason(error: Failed | OSError) -> str:
         return str(error)
     # Caddy's journal is its access log in JSON: what it says against a configuration is in the reason already.
     lines = error.said or (systemd.journal(error.unit) if error.unit != "caddy.service" else "")
-    tail = f"\nLast lines of `journalctl -u {error.unit}`:\n{lines}" if lines else ""
+    # What a second generation said is in no journal of its main unit.
+    source = "in its journal" if error.said else f"of `journalctl -u {error.unit}`"
+    tail = f"\nLast lines {source}:\n{lines}" if lines else ""
     return f"{error.unit}: {error.reason}{tail}"
