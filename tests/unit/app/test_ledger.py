@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from app.core.ledger import Clock, Database, Job, Jobs, NewJob, Place
-from app.core.ledger.job import mean_duration, remaining
 from app.core.storage import new_job_id
 from tests.unit.app.conftest import FakeTime
 from tests.unit.app.places import REPOSITORY, environment_of
@@ -178,16 +177,6 @@ def test_mean_is_of_the_last_twenty_users_jobs_that_ended_well(jobs: Jobs, time:
     submit(jobs)
     jobs.fail(claim(jobs), code="X", message="x")
     assert jobs.mean("knee") == pytest.approx((1000 + 18 * 10 + 50) / 20)
-
-
-@pytest.mark.parametrize(("durations", "mean"), [([], 240), ([10, 20], 15), ([10] * 20 + [5000], 10)])
-def test_mean_duration(durations: list[float], mean: float) -> None:
-    assert mean_duration(durations) == mean
-
-
-@pytest.mark.parametrize(("elapsed", "progress", "left"), [(10, 0, 90), (200, 0, 0), (30, 50, 30), (30, 75, 10)])
-def test_remaining(elapsed: float, progress: float, left: float) -> None:
-    assert remaining(elapsed, progress, 100) == left
 
 
 def test_mean_is_of_those_that_ended_last_whatever_the_clock_said(database: Database, time: FakeTime) -> None:
