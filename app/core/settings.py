@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,9 @@ class Settings:
     @property
     def worker_name(self) -> str:
         """The name under which this process keeps its heartbeat and claims jobs, e.g. `worker@0`."""
-        return f"{self.service}@{self.instance}"
+        # Several hosts can share a ledger on a server, and each has a worker@0.
+        host = "" if isinstance(self.ledger, Path) else f".{platform.node()}"
+        return f"{self.service}@{self.instance}{host}"
 
 
 def _number(environment: Mapping[str, str], name: str, default: int, problems: list[str]) -> int:

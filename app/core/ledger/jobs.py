@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, and_, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    ScalarSelect,
+    Update,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from app.core.ledger import history
 from app.core.ledger.asked import TURN, Asked, held
@@ -46,8 +58,7 @@ class Jobs(Asked):
             "submitted_wall": self._clock.wall(),
         }
         with self._database.write() as connection:
-            connection.execute(insert(jobs).values(**values))
-            return _one(connection, jobs.c.id == new.id)
+            return _the_job(connection, insert(jobs).values(**values))
 
     def delete(self, job_id: str) -> bool:
         """Forget a job. Whoever runs it loses it at the next renewal."""
@@ -83,9 +94,8 @@ class Jobs(Asked):
             found = connection.execute(head.with_for_update(skip_locked=True)).first()
             if found is None:
                 return None
-            this = jobs.c.id == found.id
-            connection.execute(update(jobs).where(this).values(**self._claim(found.attempt, owner, lease)))
-            job = _one(connection, this)
+            values = self._claim(found.attempt, owner, lease)
+            job = _the_job(connection, update(jobs).where(jobs.c.id == found.id).values(**values))
             history.begin_attempt(connection, job, release or job.release, self._clock.wall())
             return job
 
@@ -196,5 +206,6 @@ def _next_end(job: Job, state: State) -> ScalarSelect[int]:
     return select(func.coalesce(func.max(jobs.c.ended_seq), 0) + 1).where(same).scalar_subquery()
 
 
-def _one(connection: Connection, condition: ColumnElement[bool]) -> Job:
-    return job_from(dict(connection.execute(select(jobs).where(condition)).mappings().one()))
+def _the_job(connection: Connection, change: Insert | Update) -> Job:
+    """The job as the change leaves it."""
+    return job_from(dict(connection.execute(change.returning(jobs)).mappings().one()))

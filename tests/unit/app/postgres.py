@@ -39,11 +39,12 @@ class Server:
     made: int = 0
     programs: Path = field(default_factory=_programs)
 
-    def _run(self, program: str, *arguments: str, check: bool = True) -> None:
+    def _run(self, program: str, *arguments: str, check: bool = True) -> bool:
         # PostgreSQL refuses to run as root.
         user = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
         command = [*user, str(self.programs / program), *arguments]
-        subprocess.run(command, check=check, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+        done = subprocess.run(command, check=check, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+        return done.returncode == 0
 
     @property
     def _data(self) -> str:
@@ -60,7 +61,9 @@ class Server:
         self._run("initdb", "-D", self._data, "--no-sync", "--locale=C", "--encoding=UTF8", *login)
 
     def start(self) -> None:
-        """Start, and wait until it answers."""
+        """Start it if it does not run, and wait until it answers."""
+        if self._run("pg_ctl", "-D", self._data, "status", check=False):
+            return
         settings = SETTINGS | {"unix_socket_directories": str(self.folder)}
         options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
         self._run("pg_ctl", "-D", self._data, "-l", f"{self._data}.log", "-o", options, "-w", "start")

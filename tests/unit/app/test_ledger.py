@@ -4,6 +4,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -223,6 +224,30 @@ def test_of_cancel_and_another_end_the_first_wins(jobs: Jobs, end: str) -> None:
     job = claim(jobs)
     assert [ends(job), jobs.cancel(job.id), jobs.let_go(job)] == [True, False, False]
     assert state(jobs, job) == ("done" if end == "publish" else "failed")
+
+
+def test_of_cancel_and_publish_at_the_same_moment_exactly_one_wins(jobs: Jobs) -> None:
+    ends = []
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(20):
+            submit(jobs)
+            job = claim(jobs)
+            both = Barrier(2)
+
+            def published(job: Job = job, both: Barrier = both) -> bool:
+                both.wait()
+                return jobs.publish(job, size=1, summary={})
+
+            def cancelled(job: Job = job, both: Barrier = both) -> bool:
+                both.wait()
+                return jobs.cancel(job.id)
+
+            won = [future.result() for future in (pool.submit(published), pool.submit(cancelled))]
+            assert sorted(won) == [False, True]
+            assert jobs.let_go(job) is won[1]
+            assert state(jobs, job) == ("cancelled" if won[1] else "done")
+            ends.append(won[1])
+    assert len(ends) == 20
 
 
 def test_cancelled_job_of_a_dead_worker_is_not_tried_again(jobs: Jobs) -> None:

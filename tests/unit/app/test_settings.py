@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import socket
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import URL
 
 from app.core.broker import broker_url, sender
 from app.core.health import Readiness, ask
@@ -28,6 +30,35 @@ def test_settings_have_defaults_and_credentials(environment: dict[str, str]) -> 
     assert (settings.lease, settings.max_attempts, settings.upload_limit) == (30, 3, 600 * 1024 * 1024)
     assert settings.worker_name == "web@0"
     assert settings.queues == ("knee",)
+
+
+def test_ledger_is_a_file_unless_a_server_is_named(environment: dict[str, str]) -> None:
+    assert read_settings(environment).ledger == Path(environment["FARRIER_STATE"]) / "ledger"
+    environment["FARRIER_LEDGER_URL"] = "postgresql://me@db.test:5433/knee"
+    settings = read_settings(environment)
+    assert str(settings.ledger) == "postgresql+psycopg://me@db.test:5433/knee"
+    assert settings.worker_name == f"web@0.{platform.node()}", "another host has a web@0 too"
+    Path(environment["CREDENTIALS_DIRECTORY"], "ledger-password").write_text("p@ss\n")
+    ledger = read_settings(environment).ledger
+    assert isinstance(ledger, URL)
+    assert ledger.password == "p@ss"
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("mysql://db/knee", "write postgresql://USER@HOST/DATABASE"),
+        ("postgresql://db", "write postgresql://USER@HOST/DATABASE"),
+        ("knee", "it is no address"),
+        ("postgresql://me:secret@db/knee", "put it in ledger-password"),
+    ],
+)
+def test_wrong_address_of_the_ledger_is_told_but_not_repeated(
+    environment: dict[str, str], address: str, text: str
+) -> None:
+    with pytest.raises(SettingsError, match=text) as raised:
+        read_settings(environment | {"FARRIER_LEDGER_URL": address})
+    assert "secret" not in str(raised.value)
 
 
 def test_password_survives_being_part_of_an_address(environment: dict[str, str]) -> None:
