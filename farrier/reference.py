@@ -34,6 +34,7 @@ _PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`pipelines.<name>.steps[]`", stack.Step),
     ("`pipelines.<name>.options.<name>`", stack.Option),
     ("`schema`", stack.Schema),
+    ("`ledger`", stack.Ledger),
     ("`verify[]`", stack.VerifyStep),
     ("`requires`", stack.Requires),
 )

@@ -8,7 +8,18 @@ from pydantic import Field, model_validator
 
 from farrier.kinds import AnyService
 from farrier.kinds.base import Strict
-from farrier.values import Duration, Folder, Line, ModelReference, Name, PositiveDuration, PythonModule, Size, StepName
+from farrier.values import (
+    Duration,
+    Folder,
+    LedgerAddress,
+    Line,
+    ModelReference,
+    Name,
+    PositiveDuration,
+    PythonModule,
+    Size,
+    StepName,
+)
 
 
 class Source(Strict):
@@ -91,6 +102,21 @@ class VerifyStep(Strict):
         return next((method, path) for method, path in named.items() if path is not None)
 
 
+class Ledger(Strict):
+    """A database of a PostgreSQL server on the host that holds the stack's jobs, in place of a file."""
+
+    url: LedgerAddress = Field(
+        description="By its socket, `postgresql://USER@/DATABASE?host=/run/postgresql`, where the server lets the "
+        "stack's user in as USER; or `postgresql://USER@localhost/DATABASE`, with the password in "
+        "`/etc/farrier/<stack>/credentials/ledger-password`, which the first deploy makes up."
+    )
+
+    @property
+    def has_password(self) -> bool:
+        """Whether the server asks for one: by its socket it knows who comes."""
+        return "?host=" not in self.url
+
+
 class Schema(Strict):
     """The stack's database: its migrations, and the program that applies them once before new code serves."""
 
@@ -118,5 +144,6 @@ class Stack(Strict):
     pipelines: dict[Name, Pipeline] = Field({}, description="Scientific programs that a worker runs step by step.")
     # pydantic's own models have something called `schema`
     database_schema: Schema | None = Field(None, alias="schema", description="Migrations of the stack's database.")
+    ledger: Ledger | None = Field(None, description="Where jobs are kept; a file in the stack's data, if not given.")
     verify: list[VerifyStep] = Field([], description="The success signal of a deploy.")
     requires: Requires = Field(Requires(disk=2**30, memory=0), description="What the host must have besides.")

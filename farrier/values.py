@@ -55,6 +55,8 @@ _TARGET = r"^[A-Za-z_][\w.-]*:[A-Za-z_]\w*(\(\))?$"
 _MODULE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 _FOLDER = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"
 _MODEL = r"^[a-z0-9][a-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9._-]*$"
+# Of a server on this host, because a unit reaches no other; a password has no place in it.
+_LEDGER = r"^postgresql://[\w.-]+@((localhost|127\.0\.0\.1)(:\d{1,5})?/[\w.-]+|/[\w.-]+\?host=/[\w./-]+)$"
 _VARIABLE = r"^[A-Z][A-Z0-9_]*$"
 _LINE = r"^[^\x00-\x1f\x7f]*$"
 
@@ -67,6 +69,7 @@ PythonTarget = Annotated[str, StringConstraints(pattern=_TARGET)]
 PythonModule = Annotated[str, StringConstraints(pattern=_MODULE)]
 Folder = Annotated[str, StringConstraints(pattern=_FOLDER)]
 ModelReference = Annotated[str, StringConstraints(pattern=_MODEL)]
+LedgerAddress = Annotated[str, StringConstraints(pattern=_LEDGER)]
 EnvironmentName = Annotated[str, StringConstraints(pattern=_VARIABLE), AfterValidator(_not_ours)]
 Line = Annotated[str, StringConstraints(pattern=_LINE)]
 
@@ -81,6 +84,8 @@ HINTS = {
     _MODULE: "write a module like app.core.migrate",
     _FOLDER: "write a folder like core/versions, without a slash before or behind",
     _MODEL: "write id@version",
+    _LEDGER: "write postgresql://USER@/DATABASE?host=/run/postgresql or postgresql://USER@localhost/DATABASE, "
+    "of a server on this host, without a password",
     _VARIABLE: "write a name like LOG_LEVEL",
     _LINE: "write one line, without control characters",
 }

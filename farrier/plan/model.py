@@ -127,6 +127,7 @@ class SchemaPlan(Part):
     command: tuple[str, ...]  # on the host; run as the stack's user
     code: str  # its working directory
     environment: dict[str, str]
+    credentials: dict[str, str]  # name -> file on the host
     writes: str  # this release's schema
     reads: tuple[str, ...]  # schemas whose releases can share the database with this one
     floor: str  # the oldest of them

@@ -36,6 +36,7 @@ from farrier.problems import InvalidInput
 _FRONT_PACKAGES = ("caddy",)
 _ENV_PACKAGES = ("python3-venv",)
 _VERIFY_TOKEN = Credential(name="verify-token", kind="password")
+_LEDGER_PASSWORD = Credential(name="ledger-password", kind="password")
 _SNAPSHOTS = "snapshots"  # of the database, taken before each migration
 _STATE_FOLDERS = ("ledger", "uploads", "results", "work", "log")
 
@@ -168,7 +169,13 @@ class _StackResolver:
         return SchemaPlan(
             command=(python, "-m", asked.run, "--snapshot-dir", f"{state}/{_SNAPSHOTS}"),
             code=code,
-            environment={"FARRIER_STATE": state, "PYTHONPATH": code, "PYTHONDONTWRITEBYTECODE": "1"},
+            environment={
+                "FARRIER_STATE": state,
+                "PYTHONPATH": code,
+                "PYTHONDONTWRITEBYTECODE": "1",
+                **self._ledger_address(),
+            },
+            credentials={name: f"{paths.credentials(self.name)}/{name}" for name in self._ledger_secrets()},
             writes=found.writes,
             reads=found.reads,
             floor=found.floor,
@@ -180,7 +187,13 @@ class _StackResolver:
     def _credentials(self, resolved: Sequence[Resolved]) -> tuple[Credential, ...]:
         named = {credential.name: credential for each in resolved for credential in each.credentials}
         named |= {credential.name: credential for offer in self.offers for credential in offer.credentials}
-        return (*named.values(), _VERIFY_TOKEN)
+        return (*named.values(), _VERIFY_TOKEN, *([_LEDGER_PASSWORD] if self._ledger_secrets() else []))
+
+    def _ledger_address(self) -> dict[str, str]:
+        return {"FARRIER_LEDGER_URL": self.stack.ledger.url} if self.stack.ledger else {}
+
+    def _ledger_secrets(self) -> tuple[str, ...]:
+        return (_LEDGER_PASSWORD.name,) if self.stack.ledger and self.stack.ledger.has_password else ()
 
     def _surroundings(self) -> Surroundings:
         secrets = [credential.name for offer in self.offers for credential in offer.credentials]
@@ -193,7 +206,7 @@ class _StackResolver:
             code={name: tree.path for name, tree in self.trees.items()},
             anchors=self._anchors(),
             environment=self._environment(),
-            secrets=(*secrets, _VERIFY_TOKEN.name),
+            secrets=(*secrets, _VERIFY_TOKEN.name, *self._ledger_secrets()),
         )
 
     def _anchors(self) -> dict[str, str]:
@@ -208,7 +221,7 @@ class _StackResolver:
             environment["FARRIER_QUEUES"] = ",".join(queues)
         if self.config:
             environment["FARRIER_PIPELINES"] = next(iter(self.config))
-        return environment
+        return environment | self._ledger_address()
 
     def _config(self) -> dict[str, str]:
         """The pipelines file, named by its hash, so that the units that read it restart when it changes."""

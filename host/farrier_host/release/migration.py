@@ -35,6 +35,8 @@ def migrate(layout: Layout, stack: str, plan: dict[str, Any]) -> str:
     service += [f"--property=User={plan['user']}", f"--property=Group={plan['user']}", "--property=UMask=0027"]
     service += [f"--property=WorkingDirectory={asked['code']}"]
     service += [f"--setenv={name}={value}" for name, value in asked["environment"].items()]
+    # a plan from before ledgers on a server has none
+    service += [f"--property=LoadCredential={name}:{path}" for name, path in asked.get("credentials", {}).items()]
     done = subprocess.run([*service, *command], check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise Failed(unit, f"the database was not changed: {done.stderr.strip() or done.stdout.strip()}")

@@ -64,6 +64,43 @@ def test_the_floor_is_the_latest_contraction_s(
     assert (schema["writes"], schema["floor"], schema["reads"]) == (writes, floor, reads)
 
 
+@pytest.mark.parametrize(
+    ("url", "secrets"),
+    [
+        ("postgresql://demo@/jobs?host=/run/postgresql", []),
+        ("postgresql://demo@localhost:5433/jobs", ["ledger-password"]),
+    ],
+)
+def test_a_ledger_on_a_server_is_told_to_the_migration_and_to_every_unit_of_the_stack_s_code(
+    repository: Any, small: str, versions: Path, url: str, secrets: list[str]
+) -> None:
+    assert versions.is_dir()
+    repository.stack("demo", f'{small}{KEY}ledger: {{url: "{url}"}}\n')
+    plan = plan_of(repository)
+    assert plan["schema"]["environment"]["FARRIER_LEDGER_URL"] == url
+    assert plan["schema"]["credentials"] == {name: f"/etc/farrier/demo/credentials/{name}" for name in secrets}
+    assert [each["name"] for each in plan["credentials"] if each["name"].startswith("ledger")] == secrets
+    (context,) = (unit["context"] for unit in plan["units"] if unit["template"] == "asgi.service.j2")
+    assert context["environment"]["FARRIER_LEDGER_URL"] == url
+    assert [name for name in context["credentials"] if name.startswith("ledger")] == secrets
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://demo:secret@localhost/jobs",
+        "postgresql://demo@db.example.org/jobs",
+        "postgresql://demo@/jobs",
+        "mysql://demo@localhost/jobs",
+    ],
+)
+def test_an_address_that_the_units_could_not_use_is_refused(repository: Any, small: str, url: str) -> None:
+    repository.stack("demo", f'{small}ledger: {{url: "{url}"}}\n')
+    (problem,) = repository.problems("demo")
+    assert "of a server on this host, without a password" in problem
+    assert "ledger.url" in problem
+
+
 def test_a_stack_without_the_key_has_no_schema(repository: Any, small: str) -> None:
     repository.stack("demo", small)
     assert plan_of(repository)["schema"] is None
