@@ -30,7 +30,8 @@ class Service:
     def reaper(self) -> Reaper:
         """A reaper for this process, not yet started."""
         owner = f"{self.settings.service}@{self.settings.instance} {os.getpid()}"
-        return Reaper(self.jobs, Election(self.database, self.clock, "reaper"), self.storage, self.send, owner)
+        election = Election(self.database, self.clock, "reaper")
+        return Reaper(self.jobs, election, self.storage, self.send, owner, self.settings.lease)
 
 
 def open_service(environment: Mapping[str, str]) -> Service:

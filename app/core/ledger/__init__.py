@@ -7,6 +7,7 @@ from app.core.ledger.database import Database, LedgerMismatch, open_database
 from app.core.ledger.election import Election
 from app.core.ledger.job import Attempt, Job, NewJob, State, StepRun
 from app.core.ledger.jobs import Jobs
+from app.core.ledger.trouble import is_full
 from app.core.ledger.workers import Workers
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "StepRun",
     "Workers",
     "boot_clock",
+    "is_full",
     "open_database",
 ]
