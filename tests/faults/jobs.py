@@ -13,8 +13,6 @@ from tests.jobs.audit import FAILED, Expected, audit, doubled, ends_of, longest_
 from tests.jobs.clients import Plan
 from tests.jobs.serving import JobsHost, serving_jobs
 
-JOBS = 2000
-PACE = 60.0  # jobs a second
 _SHOWN = 3  # findings in a row of the table
 
 
@@ -28,7 +26,7 @@ class Fault:
     around: Callable[[JobsHost], AbstractContextManager[None]] = causes.as_it_is
     expected: Expected = field(default_factory=Expected)
     recovers: float = 10.0
-    extra: tuple[str, ...] = ()
+    plan: Plan = field(default_factory=Plan)
 
 
 def jobs() -> Iterator[Observation]:
@@ -38,11 +36,11 @@ def jobs() -> Iterator[Observation]:
             yield observe(host, fault)
 
 
-def observe(host: JobsHost, fault: Fault, number: int = JOBS, pace: float = PACE) -> Observation:
-    """Cause it while so many jobs come in; the row that the audit makes of it."""
+def observe(host: JobsHost, fault: Fault) -> Observation:
+    """Cause it while jobs come in; the row that the audit makes of it."""
     try:
         with fault.around(host):
-            observed, wrong = _account(host, fault, Plan(number, pace, fault.extra))
+            observed, wrong = _account(host, fault)
     except AssertionError as error:
         observed, wrong = "not counted", [(str(error).splitlines() or ["a check failed"])[0]]
     more = [f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
@@ -51,10 +49,10 @@ def observe(host: JobsHost, fault: Fault, number: int = JOBS, pace: float = PACE
     )
 
 
-def _account(host: JobsHost, fault: Fault, plan: Plan) -> tuple[str, list[str]]:
+def _account(host: JobsHost, fault: Fault) -> tuple[str, list[str]]:
     """What is said of the fault, and what was not as promised."""
     after = host.watch()
-    with host.submission(plan) as coming:
+    with host.submission(fault.plan) as coming:
         moments = fault.cause(host, coming)
     host.wait_until_quiet()
     coming.ask_all()
@@ -73,10 +71,10 @@ def _account(host: JobsHost, fault: Fault, plan: Plan) -> tuple[str, list[str]]:
 _ONCE = "every accepted job ends exactly once"
 _AGAIN = f"{_ONCE}; a killed one runs again within 10 s"
 FAULTS = (
-    Fault("kill -9 of a worker's child, 5 times", _AGAIN, causes.children_killed),
-    Fault("kill -9 of a worker's main process, 4 times", _AGAIN, causes.mains_killed),
-    Fault("kill -9 of both workers", _AGAIN, causes.all_workers_killed),
-    Fault("`systemctl restart` of both workers, twice", _ONCE, causes.workers_restarted),
+    Fault("kill -9 of a worker's child, 5 times", _AGAIN, causes.children_killed, plan=Plan(times=5)),
+    Fault("kill -9 of a worker's main process, 4 times", _AGAIN, causes.mains_killed, plan=Plan(times=4)),
+    Fault("kill -9 of both workers, twice", _AGAIN, causes.all_workers_killed, plan=Plan(times=2)),
+    Fault("`systemctl restart` of both workers, twice", _ONCE, causes.workers_restarted, plan=Plan(times=2)),
     Fault("`systemctl stop` of both workers, later `start`", _ONCE, causes.workers_stopped),
     Fault("SIGSTOP of a worker for longer than its lease, then SIGCONT", _ONCE, causes.worker_frozen),
     Fault(
@@ -84,17 +82,18 @@ FAULTS = (
         f"{_ONCE}; the killed ones fail and say so",
         causes.steps_killed,
         expected=Expected(3, "memory ran out", attempts=1),
+        plan=Plan(times=3),
     ),
     Fault(
         "a job that kills its worker",
         f"{_ONCE}; that one is given up after the third time and says so",
         causes.nothing_more,
         expected=Expected(1, "The worker died 3 times while it worked on this job"),
-        extra=("deadly",),
+        plan=Plan(extra=("deadly",)),
     ),
-    Fault("kill -9 of Redis, twice", _ONCE, causes.redis_killed),
-    Fault("`systemctl restart` of Redis, 3 times", _ONCE, causes.redis_restarted),
-    Fault("FLUSHALL of Redis, 4 times", _ONCE, causes.redis_wiped, causes.redis_open),
+    Fault("kill -9 of Redis, twice", _ONCE, causes.redis_killed, plan=Plan(times=2)),
+    Fault("`systemctl restart` of Redis, 3 times", _ONCE, causes.redis_restarted, plan=Plan(times=3)),
+    Fault("FLUSHALL of Redis, 4 times", _ONCE, causes.redis_wiped, causes.redis_open, plan=Plan(times=4)),
     Fault("Redis's disk full", _ONCE, causes.redis_disk_full, causes.redis_on_a_small_disk),
     Fault(
         "the ledger's disk full for longer than a lease",

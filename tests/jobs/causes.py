@@ -12,18 +12,19 @@ from tests.jobs.serving import LEASE, STATE, WORKERS, JobsHost, small_data_disk
 
 Cause = Callable[[JobsHost, Submission], list[Moment]]
 _STEP = "'steps[.]short'"
+_MAINS = f"systemctl show --property=MainPID --value {WORKERS}"
+_REDIS = "systemctl show --property=MainPID --value jobs-redis"
 _FULL = 25.0  # seconds that a disk is full: longer than two leases
 _REDIS_AWAY = 15 * 60.0
-_PACES = 8  # into how many parts of its jobs a fault that comes again divides the submission
 
 
-def _again(times: int, once: Cause, jobs: JobsHost, coming: Submission) -> list[Moment]:
-    """The same several times, with jobs accepted in between."""
+def _again(once: Callable[[], Moment | None], coming: Submission) -> list[Moment]:
+    """As often as planned, with jobs accepted before, in between and after."""
     moments = []
-    for number in range(times):
-        coming.wait_for(coming.plan.jobs * (number + 1) // _PACES)
-        moments += once(jobs, coming)
-    return moments
+    for number in range(coming.plan.times):
+        coming.wait_for(coming.plan.jobs * (number + 1) // (coming.plan.times + 2))
+        moments.append(once())
+    return [moment for moment in moments if moment]
 
 
 def _now() -> Moment:
@@ -34,47 +35,55 @@ def _now() -> Moment:
 def children_killed(jobs: JobsHost, coming: Submission) -> list[Moment]:
     """kill -9 of the process that holds a job, in the middle of its step."""
 
-    def once(jobs: JobsHost, _: Submission) -> list[Moment]:
+    def once() -> Moment:
         pid = jobs.working()["pid"]
         moment = _now()
         jobs.run(f"kill -9 {pid}")
-        return [moment]
+        return moment
 
-    return _again(5, once, jobs, coming)
+    return _again(once, coming)
 
 
 def mains_killed(jobs: JobsHost, coming: Submission) -> list[Moment]:
     """kill -9 of the main process of a worker that holds a job."""
 
-    def once(jobs: JobsHost, _: Submission) -> list[Moment]:
+    def once() -> Moment:
         worker = jobs.working()["worker"]
         moment = _now()
         jobs.run(f"kill -9 $(systemctl show --property=MainPID --value jobs-{worker})")
-        return [moment]
+        return moment
 
-    return _again(4, once, jobs, coming)
+    return _again(once, coming)
 
 
 def all_workers_killed(jobs: JobsHost, coming: Submission) -> list[Moment]:
     """kill -9 of everything of both workers; systemd starts them again."""
-    coming.wait_for(coming.plan.jobs // 4)
-    jobs.working()
-    struck = time.time()
-    jobs.run(f"systemctl kill --signal=KILL {WORKERS}")
-    jobs.site.until(lambda: not jobs.failed(), "both workers active again")
-    return [Moment(struck, time.time())]
+
+    def once() -> Moment:
+        jobs.working()
+        struck, before = time.time(), jobs.run(_MAINS)
+        jobs.run(f"systemctl kill --signal=KILL {WORKERS}")
+        jobs.site.until(lambda: _are_others(before.split(), jobs.run(_MAINS).split()), "both workers started again")
+        jobs.site.until(lambda: not jobs.failed(), "both workers active again")
+        return Moment(struck, time.time())
+
+    return _again(once, coming)
+
+
+def _are_others(before: list[str], now: list[str]) -> bool:
+    return not {"0", *before} & set(now)
 
 
 def workers_restarted(jobs: JobsHost, coming: Submission) -> list[Moment]:
     """`systemctl restart` of both."""
 
-    def once(jobs: JobsHost, _: Submission) -> list[Moment]:
+    def once() -> Moment:
         jobs.working()
         struck = time.time()
         jobs.run(f"systemctl restart {WORKERS}")
-        return [Moment(struck, time.time())]
+        return Moment(struck, time.time())
 
-    return _again(2, once, jobs, coming)
+    return _again(once, coming)
 
 
 def workers_stopped(jobs: JobsHost, coming: Submission) -> list[Moment]:
@@ -107,12 +116,11 @@ def worker_frozen(jobs: JobsHost, coming: Submission) -> list[Moment]:
 def steps_killed(jobs: JobsHost, coming: Submission) -> list[Moment]:
     """SIGKILL to a step alone, as the kernel sends it where memory runs out."""
 
-    def once(jobs: JobsHost, _: Submission) -> list[Moment]:
+    def once() -> None:
         jobs.working()
         jobs.run(f"until pid=$(pgrep -nu jobs -f {_STEP}); do sleep 0.05; done; kill -9 $pid")
-        return []
 
-    return _again(3, once, jobs, coming)
+    return _again(once, coming)
 
 
 def nothing_more(_: JobsHost, __: Submission) -> list[Moment]:
@@ -122,23 +130,23 @@ def nothing_more(_: JobsHost, __: Submission) -> list[Moment]:
 
 def redis_killed(jobs: JobsHost, coming: Submission) -> list[Moment]:
     """kill -9 of Redis."""
-    return _again(2, lambda jobs, _: [_without_redis(jobs, "systemctl kill --signal=KILL jobs-redis")], jobs, coming)
+    return _again(lambda: _without_redis(jobs, "systemctl kill --signal=KILL jobs-redis"), coming)
 
 
 def redis_restarted(jobs: JobsHost, coming: Submission) -> list[Moment]:
     """`systemctl restart` of Redis."""
-    return _again(3, lambda jobs, _: [_without_redis(jobs, "systemctl restart jobs-redis")], jobs, coming)
+    return _again(lambda: _without_redis(jobs, "systemctl restart jobs-redis"), coming)
 
 
 def redis_wiped(jobs: JobsHost, coming: Submission) -> list[Moment]:
     """FLUSHALL."""
 
-    def once(jobs: JobsHost, _: Submission) -> list[Moment]:
+    def once() -> Moment:
         moment = _now()
         assert jobs.redis("flushall") == "OK"
-        return [moment]
+        return moment
 
-    return _again(4, once, jobs, coming)
+    return _again(once, coming)
 
 
 def redis_away(jobs: JobsHost, coming: Submission) -> list[Moment]:
@@ -240,10 +248,10 @@ def clock_of_our_own(jobs: JobsHost) -> Iterator[None]:
 
 
 def _without_redis(jobs: JobsHost, command: str) -> Moment:
-    which = "systemctl show --property=MainPID --value jobs-redis"
-    struck, before = time.time(), jobs.run(which)
+    struck, before = time.time(), jobs.run(_REDIS)
     jobs.run(command)
-    jobs.site.until(lambda: jobs.run(which) not in ("0", before) and not jobs.failed(), "Redis active again")
+    jobs.site.until(lambda: _are_others([before], [jobs.run(_REDIS)]), "Redis started again")
+    jobs.site.until(lambda: not jobs.failed(), "Redis active again")
     return Moment(struck, time.time())
 
 

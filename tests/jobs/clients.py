@@ -16,23 +16,24 @@ from tests.jobs.audit import ENDS, Told
 from tests.load.http1 import Client, Lost
 
 CLIENTS = 8  # at the same time
-SHORT_EVERY = 50  # one job in so many has a step; the others are no-ops
 PAUSE = 0.2  # seconds that a client waits after a refusal
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to submit: `jobs` of them, at most `pace` a second; `extra`: pipelines of the first ones."""
+    """What to submit, and how often the fault comes meanwhile. `extra`: pipelines of the first jobs."""
 
-    jobs: int
-    pace: float
+    jobs: int = 2000
+    pace: float = 60.0  # jobs a second at most
+    short_every: int = 50  # one job in so many has a step; the others are no-ops
+    times: int = 1
     extra: Sequence[str] = ()
 
     def pipeline(self, number: int) -> str:
         """The pipeline of the job of that number."""
         if number < len(self.extra):
             return self.extra[number]
-        return "short" if number % SHORT_EVERY == SHORT_EVERY // 2 else "noop"
+        return "short" if number % self.short_every == self.short_every // 2 else "noop"
 
 
 @dataclass

@@ -24,6 +24,7 @@ UNITS = ("jobs-web", "jobs-worker@0", "jobs-worker@1", "jobs-redis")
 WORKERS = "jobs-worker@0 jobs-worker@1"
 SMALL_DISK = "24m"
 LEASE = 10  # seconds, as the stack file says
+_SYSTEMCTL = f"systemctl {{}} jobs.target jobs-web.socket {' '.join(UNITS)}"
 _ON_HOST = "/usr/local/lib/on_host.py"
 _ACL = "/etc/farrier/jobs/credentials/redis-users.acl"
 
@@ -81,6 +82,10 @@ class JobsHost:
         states = self.run(f"systemctl is-active {' '.join(UNITS)} || true").split()
         return [f"{unit} is {state}" for unit, state in zip(UNITS, states, strict=True) if state != "active"]
 
+    def stop(self) -> None:
+        """Nothing of it runs any more."""
+        self.run(f"{_SYSTEMCTL.format('stop')} && systemctl disable --quiet jobs.target")
+
     def redis(self, command: str) -> str:
         """A command to Redis, with all rights."""
         return self.run(
@@ -133,7 +138,7 @@ def small_data_disk(jobs: JobsHost, folder: str) -> Iterator[None]:
     path, kept = f"{STATE}/{folder}", f"{STATE}-{folder}"
     like = f"chown --reference={kept} {path} && chmod --reference={kept} {path}"
     mount = f"mkdir {path} && mount -t tmpfs -o size={SMALL_DISK} small {path} && {like} && cp -a {kept}/. {path}/"
-    stop, start = (f"systemctl {verb} jobs.target jobs-web.socket {' '.join(UNITS)}" for verb in ("stop", "start"))
+    stop, start = (_SYSTEMCTL.format(verb) for verb in ("stop", "start"))
     jobs.run(f"{stop} && mv {path} {kept} && {mount} && {start}")
     jobs.wait_until_serving()
     try:
