@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.core.broker import Sender
 from app.core.ledger import Election, Jobs
-from app.core.process import is_gone
 from app.core.storage import Storage
 from app.core.untouched import Untouched
 
@@ -48,13 +48,17 @@ class Trouble:
 
 @dataclass(slots=True)
 class Reaper:
-    """Sees to it that no job is forgotten. `owner` names this process in the election; `lease`: seconds of a job's."""
+    """Sees to it that no job is forgotten. `owner` names this process in the election.
+
+    `gone` says whether the process that owns a job has ended for sure; `lease` is how many seconds a job's lasts.
+    """
 
     jobs: Jobs
     election: Election
     storage: Storage
     send: Sender
     owner: str
+    gone: Callable[[str], bool]
     lease: float
     _trouble: Trouble = field(default_factory=Trouble)
     _uploads: Untouched = field(default_factory=Untouched)
@@ -102,7 +106,7 @@ class Reaper:
         # While nobody could write to the ledger nobody could renew: who still lives gets the time to do it now.
         spare = self._trouble.is_recent(self.lease)
         for job in self.jobs.running():
-            if self.jobs.is_dead(job, is_gone, spare=spare) and self.jobs.take_back(job):
+            if self.jobs.is_dead(job, self.gone, spare=spare) and self.jobs.take_back(job):
                 log.warning("job %s: attempt %d by %s is dead", job.id, job.attempt, job.owner)
 
     def _send(self, overdue: float) -> None:

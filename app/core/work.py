@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.ledger import Job, Jobs, is_full
+from app.core.ledger import Job, Jobs, State, is_full
 from app.core.pipelines import Pipeline
 from app.core.runner import StepCall, StepError, StepStopped, run_step
 from app.core.storage import Storage
@@ -22,7 +24,7 @@ OUTPUT = "results"  # the folder in a work folder whose files become the job's r
 SUMMARY_LIMIT = 100  # keys of a step's summary that are kept
 LOOK_EVERY = 1.0  # seconds between two looks at whether the job is still wanted
 PROGRESS_EVERY = 0.5  # seconds between two notes of progress in the ledger
-PUBLISH_AGAIN = 1.0  # seconds between two tries to note a result
+NOTE_AGAIN = 1.0  # seconds between two tries to note a job's end
 
 
 class KeepLease:
@@ -56,10 +58,13 @@ class KeepLease:
 
     def _look(self) -> bool:
         """See whether the job is still wanted, and renew its lease when that is due."""
-        if time.clock_gettime(time.CLOCK_BOOTTIME) - self._renewed < self._lease / 6:
-            return self._jobs.is_wanted(self._job)
+        if not self._jobs.is_wanted(self._job):
+            return False
+        asked = time.clock_gettime(time.CLOCK_BOOTTIME)
+        if asked - self._renewed < self._lease / 6:
+            return True
         kept = self._jobs.renew(self._job, self._lease)
-        self._renewed = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._renewed = asked
         return kept
 
     def __enter__(self) -> Self:
@@ -79,13 +84,21 @@ class Meter:
     job: Job
     steps: int
     step: int = 0
-    noted: float = float("-inf")
+    began: float = 0.0
+    noted: float = 0.0
 
     def begin(self, name: str) -> None:
         """The next step begins."""
         self.step += 1
-        self.noted = float("-inf")
-        self.tell(0.0, name)
+        self.began = self.noted = time.monotonic()
+        with self._noting():
+            self.jobs.begin_step(self.job, number=self.step, steps=self.steps, name=name)
+
+    def end(self, outcome: str) -> None:
+        """The present step has ended by itself: done, skipped or failed."""
+        lasted = time.monotonic() - self.began
+        with self._noting():
+            self.jobs.end_step(self.job, number=self.step, outcome=outcome, duration=lasted)
 
     def tell(self, percent: float, text: str) -> None:
         """The present step is so far."""
@@ -93,8 +106,13 @@ class Meter:
             return
         self.noted = time.monotonic()
         whole = (self.step - 1 + percent / 100) / self.steps * 100
-        try:
+        with self._noting():
             self.jobs.progress(self.job, percent=whole, step=self.step, steps=self.steps, step_name=text)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
         except SQLAlchemyError:  # a figure for the page is not worth a job
             log.warning("job %s: its progress could not be noted", self.job.id, exc_info=True)
 
@@ -112,39 +130,58 @@ class Workshop:
         """Bring a claimed job to its end. An attempt that lost the job leaves nothing behind."""
         try:
             with KeepLease(self.jobs, job, self.lease) as lease:
-                summary = self._run(job, lease)
-                size = self.storage.pack_result(job.id, job.attempt, self._folder(job) / OUTPUT)
-                published = self._publish(job, lease, size, summary)
-            if not published:
-                raise StepStopped
-            log.info("job %s: done in attempt %d", job.id, job.attempt)
+                self._note(job, lease, self._attempt(job, lease))
         except StepStopped:
-            log.warning("job %s: attempt %d lost the job; its output is deleted", job.id, job.attempt)
-            self.storage.drop_result(job.id, job.attempt)
-        except StepError as error:
-            self._fail(job, error.code, str(error))
-        except Exception as error:
-            log.exception("job %s: attempt %d", job.id, job.attempt)
-            told = f"The site itself failed while it worked on this job ({type(error).__name__}); its log says more."
-            self._fail(job, "PIPELINE_ERROR", told)
+            self._give_away(job)
         finally:
             self.storage.drop_work(job.id, job.attempt)
 
-    def _publish(self, job: Job, lease: KeepLease, size: int, summary: dict[str, Any]) -> bool:
-        """Publish; a ledger that is full or locked for a while costs no finished job."""
+    def _attempt(self, job: Job, lease: KeepLease) -> Callable[[], bool]:
+        """Work on the job; gives what notes its end in the ledger. Raises StepStopped."""
+        try:
+            summary = self._run(job, lease)
+            size = self.storage.pack_result(job.id, job.attempt, self._folder(job) / OUTPUT)
+        except StepStopped:
+            raise
+        except StepError as error:
+            return self._failure(job, error.code, str(error))
+        except Exception as error:
+            log.exception("job %s: attempt %d", job.id, job.attempt)
+            told = f"The site itself failed while it worked on this job ({type(error).__name__}); its log says more."
+            return self._failure(job, "PIPELINE_ERROR", told)
+        log.info("job %s: attempt %d has its result", job.id, job.attempt)
+        return partial(self.jobs.publish, job, size=size, summary=summary)
+
+    def _failure(self, job: Job, code: str, message: str) -> Callable[[], bool]:
+        self.storage.drop_result(job.id, job.attempt)
+        log.warning("job %s: attempt %d failed with %s", job.id, job.attempt, code)
+        return partial(self.jobs.fail, job, code=code, message=message)
+
+    def _note(self, job: Job, lease: KeepLease, end: Callable[[], bool]) -> None:
+        """Note the job's end; a ledger that is full or locked for a while costs nothing. Raises StepStopped."""
         while True:
             try:
-                return self.jobs.publish(job, size=size, summary=summary)
+                noted = end()
             except SQLAlchemyError:
                 if lease.lost():
                     raise StepStopped from None
-                log.warning("job %s: the result could not be noted; trying again", job.id, exc_info=True)
-                time.sleep(PUBLISH_AGAIN)
+                log.warning("job %s: its end could not be noted; trying again", job.id, exc_info=True)
+                time.sleep(NOTE_AGAIN)
+            else:
+                if not noted and not self._is_published(job):
+                    raise StepStopped
+                return
 
-    def _fail(self, job: Job, code: str, message: str) -> None:
-        self.jobs.fail(job, code=code, message=message)
+    def _is_published(self, job: Job) -> bool:
+        """Whether this very attempt was noted as done: by a try whose answer was lost on the way."""
+        now = self.jobs.find(job.id)
+        return now is not None and (now.state, now.attempt) == (State.DONE, job.attempt)
+
+    def _give_away(self, job: Job) -> None:
+        """The attempt lost the job, or its user does not want it any more: nothing of it stays."""
         self.storage.drop_result(job.id, job.attempt)
-        log.warning("job %s: failed in attempt %d with %s", job.id, job.attempt, code)
+        how = "was cancelled" if self.jobs.let_go(job) else "lost the job"
+        log.warning("job %s: attempt %d %s; its output is deleted", job.id, job.attempt, how)
 
     def _folder(self, job: Job) -> Path:
         return self.storage.root / "work" / job.id / str(job.attempt)
@@ -167,9 +204,19 @@ class Workshop:
         meter = Meter(self.jobs, job, len(pipeline.steps))
         summary: dict[str, Any] = {}
         for step in pipeline.steps:
-            meter.begin(step.name)
             call = StepCall(step.name, pipeline.python, pipeline.code, work, step.timeout, job.options, config)
-            result = run_step(call, log=self.storage.log(job.id), on_progress=meter.tell, stop=lease.lost)
+            result = self._step(call, job, meter, lease)
             told = result.get("summary")
             summary |= dict(list(told.items())[:SUMMARY_LIMIT]) if isinstance(told, dict) else {}
         return summary
+
+    def _step(self, call: StepCall, job: Job, meter: Meter, lease: KeepLease) -> dict[str, Any]:
+        """Run one step, and note in the ledger how it went."""
+        meter.begin(call.name)
+        try:
+            result = run_step(call, log=self.storage.log(job.id), on_progress=meter.tell, stop=lease.lost)
+        except StepError:
+            meter.end("failed")
+            raise
+        meter.end("skipped" if result.get("skipped") else "done")
+        return result
