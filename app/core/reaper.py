@@ -95,6 +95,7 @@ class Reaper:
         self._end_dead_leases()
         if not elected:
             return
+        self._drop_left_work()
         self._send(0.0 if again else OVERDUE)
         for job_id in self.jobs.old_verify_jobs(VERIFY_AGE):
             self.jobs.delete(job_id)
@@ -108,6 +109,16 @@ class Reaper:
         for job in self.jobs.running():
             if self.jobs.is_dead(job, self.gone, spare=spare) and self.jobs.take_back(job):
                 log.warning("job %s: attempt %d by %s is dead", job.id, job.attempt, job.owner)
+                self.storage.drop_work(job.id, job.attempt)
+                self.storage.drop_result(job.id, job.attempt)
+
+    def _drop_left_work(self) -> None:
+        """Delete what a worker left that was killed after its job had ended: it holds patients' data."""
+        there = self.storage.work_folders()  # asked for first: a folder is made after its attempt is in the ledger
+        at_work = {(job.id, job.attempt) for job in self.jobs.running()} if there else set()
+        for job_id, attempt in there:
+            if (job_id, attempt) not in at_work:
+                self.storage.drop_work(job_id, attempt)
 
     def _send(self, overdue: float) -> None:
         for job in self.jobs.unsent(overdue)[:MESSAGES]:
