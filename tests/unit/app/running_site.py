@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 
 from tests.unit.app.migrations import new_ledger
+from tests.unit.app.places import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[3]
 KNEE = REPOSITORY / "stacks/knee"
 FIXTURES = KNEE / "fixtures"
 PHANTOM = FIXTURES / "phantom.nii.gz"
