@@ -6,7 +6,6 @@ import sys
 
 from app.core.ledger import Clock, Database, Election, Workers
 from app.core.process import is_gone, owner
-from app.core.pulse import Loop
 from tests.unit.app.conftest import FakeTime
 
 
@@ -67,13 +66,3 @@ def test_other_process_with_the_same_number_is_not_the_owner() -> None:
 def test_process_of_another_namespace_is_never_taken_for_gone() -> None:
     assert not is_gone("worker@0 4194303 1 1")
     assert not is_gone("someone else")
-
-
-def test_loop_lives_while_it_ticks_or_is_not_meant_to_turn() -> None:
-    loop = Loop()
-    assert loop.is_alive(0.0)
-    loop.begin()
-    assert loop.is_alive(5)
-    assert not loop.is_alive(0.0)
-    loop.end()
-    assert loop.is_alive(0.0)
