@@ -48,14 +48,11 @@ def deployed_on(booted: host.Host, folder: Path) -> Site:
     shutil.copytree(STACK, tree / "stacks" / "foreign")
     (tree / "build").unlink()
     shutil.copytree(ROOT / "build" / "locks", tree / "build" / "locks")
-    envs, locks = tree / "stacks" / "foreign" / "envs", tree / "build" / "locks" / "foreign"
-    for made in (envs, locks):
-        made.mkdir()
-    for stack, env in (("hello", "web"), ("knee", "app")):
-        for file in (tree / "stacks" / stack / "envs").glob(f"{env}.*"):
-            shutil.copy2(file, envs)
-        for file in (tree / "build" / "locks" / stack).rglob(f"{env}.*"):
-            shutil.copy2(file, locks)
+    for parent in (tree / "stacks", tree / "build" / "locks"):
+        (parent / "foreign" / "envs").mkdir(parents=True)
+        for stack, env in (("hello", "web"), ("knee", "app")):
+            for file in (parent / stack / "envs").glob(f"{env}.*"):
+                shutil.copy2(file, parent / "foreign" / "envs")
     done = deploy(booted, "-e", '{"farrier_stacks": ["foreign"]}', tree=tree)
     assert done.code == 0, done.output[-4000:]
     return site_of(booted, folder)
@@ -84,7 +81,7 @@ def await_notes(site: Site, name: str, wanted: list[str], within: float = 30) ->
 
 @pytest.mark.parametrize("victim", ["worker", "pool process"])
 def test_job_of_a_killed_process_runs_again(site: Site, tasks: Unit, victim: str) -> None:
-    name = victim.split()[0]
+    name = victim.split(maxsplit=1)[0]
     submit(site, name, 5)
     await_notes(site, name, ["began"])
     if victim == "worker":
