@@ -16,7 +16,8 @@ from sqlalchemy.exc import OperationalError
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.health import OK, Check, Readiness, ask, disk_check, ledger_check, redis_check, worker_checks
+from app.core.health import OK, Check, Readiness, ask, disk_check, jobs_check, ledger_check, redis_check, worker_checks
+from app.core.ledger import Election
 from app.core.service import Service
 
 log = logging.getLogger(__name__)
@@ -78,8 +79,9 @@ def checks(service: Service) -> dict[str, Check]:
     settings = service.settings
     return {
         "redis": redis_check(settings),
-        "ledger": ledger_check(service.database),
+        "ledger": ledger_check(Election(service.database, service.clock, "health")),
         **worker_checks(service.workers, settings.queues),
+        "jobs": jobs_check(service.jobs, service.pipelines),
         "disk": disk_check(service.storage, settings.disk_reserve),
     }
 

@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from app.core.ledger import Job, State
-from app.core.service import Service, open_service
+from app.core.service import Service, await_service
 from app.core.web import create_web
 from app.knee.answers import accepted, status
 from app.knee.upload import PIPELINE, announce, receive
@@ -112,7 +112,7 @@ def _add_page(app: FastAPI) -> None:
 
 def create_app() -> FastAPI:
     """The web application, with settings from the environment; raises where they or the pipelines are wrong."""
-    service = open_service(os.environ)
+    service = await_service(os.environ)
     if PIPELINE not in service.pipelines:
         raise ValueError(f"{service.settings.pipelines}: there is no pipeline {PIPELINE!r}, which this site needs")
     app = create_web("Knee MRI analysis", service)

@@ -33,6 +33,7 @@ def _resolve(name: str, service: Redis, around: Surroundings) -> Resolved:
         "socket": paths.redis_socket(around.stack, name),
         "acl": f"{around.credentials}/{acl.name}",
         "acl_name": acl.name,
+        "runtime": around.runtime,
     }
     file = around.unit(name)
     unit = Unit(file=file, service=name, template="redis.service.j2", starts=(file,), context=context)
