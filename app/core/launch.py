@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 from contextlib import suppress
@@ -44,29 +45,30 @@ def _children() -> list[int]:
     return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split()]
 
 
-def _reap(program: int) -> int | None:
-    """Take leave of all that ended; the program's wait status, if it is among them. ChildProcessError: none is left."""
+def _reap(program: int) -> tuple[int | None, bool]:
+    """Take leave of all that ended: the program's wait status if it is among them, and whether any child is left."""
     found = None
-    while True:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid == 0:
-            return found
-        if pid == program:
-            found = status
+    with suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return found, True
+            if pid == program:
+                found = status
+    return found, False
 
 
 def _kill_all(program: int) -> int | None:
     """Kill every descendant; those of a killed one come here, and are the next. Gives the program's wait status."""
-    found = None
-    while True:
+    found, some_left = _reap(program)
+    while some_left:
         for pid in _children():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        try:
-            found = _reap(program) or found
-        except ChildProcessError:
-            return found
         signal.sigtimedwait({signal.SIGCHLD}, _LOOK_AGAIN)
+        status, some_left = _reap(program)
+        found = status if found is None else found
+    return found
 
 
 def _wait(program: int) -> int:
@@ -74,10 +76,7 @@ def _wait(program: int) -> int:
     while True:
         if signal.sigwait({signal.SIGCHLD, signal.SIGTERM}) == signal.SIGTERM:
             return _kill_all(program) or signal.SIGKILL
-        try:
-            status = _reap(program)
-        except ChildProcessError:
-            return _CANNOT_RUN << 8
+        status, _ = _reap(program)
         if status is not None:
             _kill_all(program)
             return status
@@ -87,7 +86,9 @@ def _end_like(status: int) -> None:
     """End as the program ended."""
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL) if -code not in (signal.SIGKILL, signal.SIGSTOP) else None
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the program has left its own
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.kill(os.getpid(), -code)
     os._exit(code if code >= 0 else 128 - code)
@@ -98,6 +99,8 @@ def main() -> None:
     parent, split = int(sys.argv[1]), sys.argv.index("--")
     given = dict(pair.split("=", 1) for pair in sys.argv[2:split])
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    for number in (signal.SIGCHLD, signal.SIGTERM):  # one that was ignored by who started us would never come
+        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
