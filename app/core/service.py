@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.core.broker import Sender, sender
+from app.core.events import Changes
 from app.core.ledger import Clock, Database, Election, Jobs, Workers, boot_clock, open_database
 from app.core.pipelines import Pipeline, read_pipelines
 from app.core.reaper import Reaper
@@ -42,7 +43,7 @@ def open_service(environment: Mapping[str, str]) -> Service:
         settings=settings,
         clock=clock,
         database=database,
-        jobs=Jobs(database, clock, settings.max_attempts),
+        jobs=Jobs(database, clock, settings.max_attempts, changed=Changes(settings).publish),
         workers=Workers(database, clock),
         storage=Storage(settings.state),
         pipelines=read_pipelines(settings.pipelines),

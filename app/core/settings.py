@@ -41,6 +41,9 @@ class Settings:
     disk_reserve: int
     lease: int
     max_attempts: int
+    followers: int  # that one web process has at most
+    socket: Path | None  # that a web process listens on
+    live_socket: Path | None  # the link that the front door asks
 
     @property
     def worker_name(self) -> str:
@@ -54,6 +57,11 @@ def _number(environment: Mapping[str, str], name: str, default: int, problems: l
         return int(text)
     problems.append(f"{name} is {text!r}; write a whole number above 0")
     return default
+
+
+def _path(environment: Mapping[str, str], name: str) -> Path | None:
+    text = environment.get(name)
+    return Path(text) if text else None
 
 
 def _credential(folder: str, name: str, problems: list[str]) -> str:
@@ -93,6 +101,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         disk_reserve=_number(environment, "FARRIER_DISK_RESERVE", 512 * MIB, problems),
         lease=_number(environment, "FARRIER_LEASE", 30, problems),
         max_attempts=_number(environment, "FARRIER_MAX_ATTEMPTS", 3, problems),
+        followers=_number(environment, "FARRIER_FOLLOWERS", 500, problems),
+        socket=_path(environment, "FARRIER_SOCKET"),
+        live_socket=_path(environment, "FARRIER_LIVE_SOCKET"),
     )
     if problems:
         raise SettingsError("; ".join(problems))

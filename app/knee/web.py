@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -104,7 +105,7 @@ def create_app() -> FastAPI:
     service = open_service(os.environ)
     if PIPELINE not in service.pipelines:
         raise ValueError(f"{service.settings.pipelines}: there is no pipeline {PIPELINE!r}, which this site needs")
-    app = create_web("Knee MRI analysis", service)
+    app = create_web("Knee MRI analysis", service, partial(status, service.jobs))
     _add_jobs(app, service)
     _add_page(app)
     return app
