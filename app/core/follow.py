@@ -77,7 +77,7 @@ class Follower:
 
 
 class Followers:
-    """All followers of one web process and its event loop. Two tasks run while there are any.
+    """All followers of one web process and its event loop. Two tasks run from the first one on.
 
     `look` asks the ledger about many jobs, `answer` says a job as its users know it; both run in a thread.
     """
@@ -142,10 +142,6 @@ class Followers:
         self._count -= 1
         if topic.followers == 0 and self._topics.get(job_id) is topic:
             del self._topics[job_id]
-        if not self._count:
-            for task in self._tasks:
-                task.cancel()
-            self._tasks = []
 
     async def _first_news(self, topic: Topic) -> None:
         try:
