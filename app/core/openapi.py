@@ -15,6 +15,7 @@ MEANINGS = {
     400: "The request cannot be used; `detail` says why.",
     403: "The token is missing or wrong.",
     404: "There is no such job, or what it had was deleted.",
+    409: "The job has ended already.",
     413: "The file is larger than this site accepts.",
     429: "Too many jobs from this address; `Retry-After` says when the next may come.",
     500: "The site itself failed; its log has the reason.",

@@ -82,6 +82,17 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
             raise HTTPException(404, "The result of this job was deleted.")
         return FileResponse(path, media_type="application/zip", filename=f"{PIPELINE}-{job.id[:8]}.zip")
 
+
+def _add_ends(app: FastAPI, service: Service) -> None:
+    @app.post("/cancel/{job_id}", response_model=Status, responses=problems(404, 409, 500, 503))
+    def cancel(job_id: str) -> dict[str, Any]:
+        """End a job that waits or runs; 409 where it has ended already."""
+        wanted = service.jobs.cancel(job_id)
+        job = _find(service, job_id)
+        if not wanted and job.state != State.CANCELLED:
+            raise HTTPException(409, f"The job has ended already ({job.state}), so it cannot be cancelled.")
+        return status(service.jobs, job)
+
     @app.delete("/jobs/{job_id}", status_code=204, responses=problems(403, 404, 500, 503))
     def delete(job_id: str, token: Token = None) -> Response:
         """Delete a verify job with everything of it; for the deploy only."""
@@ -127,6 +138,7 @@ def create_app() -> FastAPI:
     app = create_web("Knee MRI analysis", service)
     _add_upload(app, service)
     _add_jobs(app, service)
+    _add_ends(app, service)
     _add_offer(app, service)
     _add_page(app)
     return app
