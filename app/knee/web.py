@@ -20,10 +20,10 @@ from app.core.ledger.totals import totals
 from app.core.openapi import leads_to, problems, upload_body
 from app.core.service import Service, open_service
 from app.core.web import create_web
-from app.knee.answers import accepted, offer, stats, status
+from app.knee.answers import offer, stats, status
 from app.knee.form import PIPELINE, form_schema
 from app.knee.schema import Accepted, Models, Stats, Status
-from app.knee.upload import announce, receive
+from app.knee.upload import receive, welcome
 
 STATIC = Path(__file__).parent / "static"
 VERIFY = "x-farrier-verify"
@@ -65,8 +65,7 @@ def _add_upload(app: FastAPI, service: Service) -> None:
     async def upload(request: Request, token: Token = None) -> dict[str, Any]:
         """Submit a scan. The fields beside the file are the options of the pipelines and the site's own."""
         job = await receive(service, request, verify=is_verify(service, token))
-        await to_thread.run_sync(announce, service, job)
-        return await to_thread.run_sync(accepted, service.jobs, job)
+        return await to_thread.run_sync(welcome, service, job)
 
 
 def _add_jobs(app: FastAPI, service: Service) -> None:
