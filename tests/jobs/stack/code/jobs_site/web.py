@@ -9,14 +9,14 @@ from anyio import to_thread
 from fastapi import FastAPI, HTTPException, Request
 
 from app.core.ledger import NewJob
-from app.core.service import Service, open_service
+from app.core.service import Service, await_service
 from app.core.storage import new_job_id
 from app.core.web import create_web
 
 
 def create_app() -> FastAPI:
     """`POST /submit/{pipeline}`: the body is the job's input; `GET /status/{id}`: what the ledger says."""
-    service = open_service(os.environ)
+    service = await_service(os.environ)
     app = create_web("Jobs", service)
 
     @app.post("/submit/{pipeline}")
@@ -42,10 +42,10 @@ def _accept(service: Service, pipeline: str, body: bytes) -> str:
     try:
         service.storage.begin_upload(job_id).write_bytes(body)
         service.storage.accept_upload(job_id, ".txt")
-        job = service.jobs.submit(NewJob(job_id, service.settings.queues[0], pipeline, "input.txt", {}))
+        job = service.jobs.submit(NewJob(job_id, service.settings.queues[0], pipeline, "input.txt", {}), sent=True)
     except BaseException:
         service.storage.drop(job_id)
         raise
-    if service.send(job.id, job.queue):
-        service.jobs.mark_sent(job.id)
+    if not service.send(job.id, job.queue):
+        service.jobs.mark_unsent(job.id)
     return job.id
