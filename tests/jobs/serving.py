@@ -49,6 +49,8 @@ class JobsHost:
 
     def watch(self) -> int:
         """Note every move of a job from now on; the number of the last job that there was before."""
+        # systemd counts starts by hand too, and those of the faults before: the sixth in two minutes is refused.
+        self.run("systemctl reset-failed 'jobs-*'")
         self.run(f"cat > {_ON_HOST} <<'END'\n{(HERE / 'on_host.py').read_text()}\nEND")
         return int(self.ask("watch"))
 
