@@ -45,6 +45,10 @@ class Settings:
     disk_reserve: int
     lease: int
     max_attempts: int
+    followers: int  # that one web process has at most
+    socket: Path | None  # that a web process listens on
+    live_socket: Path | None  # the link that the front door asks
+    rate_limit: int  # jobs an hour and address; 0: no limit
 
     @property
     def worker_name(self) -> str:
@@ -54,12 +58,17 @@ class Settings:
         return f"{self.service}@{self.instance}{host}"
 
 
-def _number(environment: Mapping[str, str], name: str, default: int, problems: list[str]) -> int:
+def _number(environment: Mapping[str, str], name: str, default: int, problems: list[str], least: int = 1) -> int:
     text = environment.get(name, str(default))
-    if text.isascii() and text.isdigit() and int(text) > 0:
+    if text.isascii() and text.isdigit() and int(text) >= least:
         return int(text)
-    problems.append(f"{name} is {text!r}; write a whole number above 0")
+    problems.append(f"{name} is {text!r}; write a whole number of at least {least}")
     return default
+
+
+def _path(environment: Mapping[str, str], name: str) -> Path | None:
+    text = environment.get(name)
+    return Path(text) if text else None
 
 
 def _credential(folder: str, name: str, problems: list[str]) -> str:
@@ -108,6 +117,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         disk_reserve=_number(environment, "FARRIER_DISK_RESERVE", 512 * MIB, problems),
         lease=_number(environment, "FARRIER_LEASE", 30, problems),
         max_attempts=_number(environment, "FARRIER_MAX_ATTEMPTS", 3, problems),
+        followers=_number(environment, "FARRIER_FOLLOWERS", 500, problems),
+        socket=_path(environment, "FARRIER_SOCKET"),
+        live_socket=_path(environment, "FARRIER_LIVE_SOCKET"),
+        rate_limit=_number(environment, "FARRIER_RATE_LIMIT", 0, problems, least=0),
     )
     if problems:
         raise SettingsError("; ".join(problems))

@@ -122,7 +122,7 @@ def test_positions_and_estimates_are_right_after_any_events(database: Database, 
             position = model.position(job)
             wait = round(position * jobs.mean(job.queue))
             told = {"job_id": job.id, "status": "queued", "queue_position": position, "estimated_wait": wait}
-            assert status(jobs, found) == told, event
+            assert told.items() <= status(jobs, found).items(), event
 
 
 @pytest.mark.parametrize(("durations", "mean"), [([], 240), ([10, 20], 15), ([10] * 20 + [5000], 10)])

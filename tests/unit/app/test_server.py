@@ -15,7 +15,7 @@ from sqlalchemy import URL, text
 from sqlalchemy.exc import OperationalError
 
 from app.core.health import ask, ledger_check
-from app.core.ledger import Database, Job, Jobs, NewJob, Place, clock_of, open_database
+from app.core.ledger import Database, Election, Job, Jobs, NewJob, Place, clock_of, open_database
 from app.core.storage import new_job_id
 from tests.unit.app.places import REPOSITORY, environment_of
 from tests.unit.app.postgres import Server
@@ -73,9 +73,10 @@ def test_service_starts_without_the_server_and_says_so(
     with caplog.at_level(logging.WARNING):
         database = open_database(place)
     assert "does not answer yet" in caplog.text
-    assert "connection" in ask({"ledger": ledger_check(database)}).checks["ledger"]
+    checks = {"ledger": ledger_check(Election(database, clock_of(place), "health"))}
+    assert "connection" in ask(checks).checks["ledger"]
     stopped.start()
-    assert ask({"ledger": ledger_check(database)}).missing == []
+    assert ask(checks).missing == []
     database.close()
 
 
