@@ -41,7 +41,7 @@ def follow(site: Site, job: str, meanwhile: Callable[[], Coroutine[Any, Any, Non
     """What `many` followers of a job were told while it went through its life, and something else happened."""
 
     async def all_of_it() -> list[Follower]:
-        async with asyncio.timeout(40), following([job] * many, lambda: client(site)) as followers:
+        async with asyncio.timeout(120), following([job] * many, lambda: client(site)) as followers:
             site.start_worker()
             await until(lambda: all(each.told[-1]["status"] == "processing" for each in followers))
             await meanwhile()
@@ -101,7 +101,7 @@ def test_followers_are_let_go_while_a_release_leads_past_their_process(site: Sit
         await until(lambda: all(each.opened > 1 for each in followers))
 
     async def all_of_it() -> None:
-        async with asyncio.timeout(30), following([site.upload()] * 3, lambda: client(site)) as found:
+        async with asyncio.timeout(120), following([site.upload()] * 3, lambda: client(site)) as found:
             followers.extend(found)
             await another_generation()
             site.start_worker()
