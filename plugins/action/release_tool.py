@@ -11,13 +11,11 @@ from farrier.tool import tool_files
 
 
 class ActionModule(ActionBase):
-    """`todo`: what the probe of the host found to do. Nothing to do: nothing is sent."""
+    """Takes no arguments: the files are this repository's."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Read the package and send it in one module call."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        if self._task.args.get("todo") == []:
-            return result | {"changed": False, "written": []}
         files = tool_files(Path(self._loader.get_basedir()))
         result.update(self._execute_module("host_files", module_args={"files": files}, task_vars=task_vars))
         result.pop("invocation", None)
