@@ -84,6 +84,10 @@ _KEEP: Argument = (
         "help": "releases of a stack that stay besides the live one and the one before (%(default)s)",
     },
 )
+_RESTORED: Argument = (
+    "--restored",
+    {"action": "store_true", "help": "its database was put back from a snapshot: go by the schema that is in it now"},
+)
 _VERIFY: Argument = ("--verify", {"action": "store_true", "help": "run the verify steps also when nothing changed"})
 _COMMANDS: tuple[tuple[str, Callable[[argparse.Namespace, Layout], int], str, tuple[Argument, ...]], ...] = (
     ("list", commands.list_releases, "Show the releases of a stack.", (_STACK,)),
@@ -100,7 +104,7 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.Namespace, Layout], int], str, tu
         "rollback",
         commands.rollback,
         "Bring back the release before, or the one named.",
-        (_STACK, _ANY_RELEASE, _WHO, _WHY, _WORKERS, _JSON),
+        (_STACK, _ANY_RELEASE, _RESTORED, _WHO, _WHY, _WORKERS, _JSON),
     ),
     ("verify", commands.verify, "Run the stack's verify steps through the front door.", (_STACK, _ONLY)),
     (

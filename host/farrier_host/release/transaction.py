@@ -81,6 +81,11 @@ class Transaction:
         with self.lock():
             self.save(replace(state.load(self.layout, self.stack), proven=True))
 
+    def forget_database(self) -> None:
+        """What is remembered of its schema is not so any more; each release's own program looks for itself."""
+        with self.lock():
+            self.save(replace(state.load(self.layout, self.stack), database={}))
+
     def back(self, reason: str, only: str | None = None) -> State:
         """Take an unconfirmed release back (`only`: if it is still that one). Raises Refused when all is confirmed."""
         with self.lock():
