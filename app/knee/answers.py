@@ -49,7 +49,7 @@ def _complete(_jobs: Jobs, job: Job) -> dict[str, Any]:
 
 
 def _error(_jobs: Jobs, job: Job) -> dict[str, Any]:
-    if job.state == State.CANCELLED:
+    if job.cancel_requested:
         return {"status": "error", "error_message": "The job was cancelled.", "error_code": "CANCELLED"}
     return {"status": "error", "error_message": job.error_message, "error_code": job.error_code}
 
@@ -65,4 +65,6 @@ _ANSWERS = {
 
 def status(jobs: Jobs, job: Job) -> dict[str, Any]:
     """The answer to a question about a job."""
-    return {"job_id": job.id, **_ANSWERS[State(job.state)](jobs, job)}
+    # A cancelled job's worker lets it go within seconds, and nothing else can come of it.
+    state = State.CANCELLED if job.cancel_requested else State(job.state)
+    return {"job_id": job.id, **_ANSWERS[state](jobs, job)}

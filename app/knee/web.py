@@ -78,6 +78,17 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
             raise HTTPException(404, "The result of this job was deleted.")
         return FileResponse(path, media_type="application/zip", filename=f"{PIPELINE}-{job.id[:8]}.zip")
 
+
+def _add_ends(app: FastAPI, service: Service) -> None:
+    @app.post("/cancel/{job_id}")
+    def cancel(job_id: str) -> JSONResponse:
+        """End a job that waits or runs; 409 where it has ended already."""
+        wanted = service.jobs.cancel(job_id)
+        job = _find(service, job_id)
+        if not wanted and job.state != State.CANCELLED:
+            raise HTTPException(409, f"The job has ended already ({job.state}), so it cannot be cancelled.")
+        return JSONResponse(status(service.jobs, job))
+
     @app.delete("/jobs/{job_id}", status_code=204)
     def delete(job_id: str, token: Token = None) -> Response:
         """Delete a verify job with everything of it; for the deploy only."""
@@ -106,5 +117,6 @@ def create_app() -> FastAPI:
         raise ValueError(f"{service.settings.pipelines}: there is no pipeline {PIPELINE!r}, which this site needs")
     app = create_web("Knee MRI analysis", service)
     _add_jobs(app, service)
+    _add_ends(app, service)
     _add_page(app)
     return app

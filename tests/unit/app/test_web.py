@@ -237,6 +237,40 @@ def test_failed_job_tells_message_and_code(client: TestClient, site_jobs: Jobs) 
     assert client.get(f"/status/{job_id}").json() == expected
 
 
+def test_waiting_and_running_jobs_are_cancelled_and_told_so(client: TestClient, site_jobs: Jobs) -> None:
+    running, waiting, next_one = (upload(client, "a.nii", header(10, 11, 12))[1]["job_id"] for _ in range(3))
+    job = site_jobs.claim_next(["knee"], "w", 30)
+    assert job is not None
+    for job_id in (running, waiting):
+        answer = client.post(f"/cancel/{job_id}")
+        told = {"status": "error", "error_message": "The job was cancelled.", "error_code": "CANCELLED"}
+        assert (answer.status_code, answer.json()) == (200, {"job_id": job_id, **told})
+        assert client.get(f"/status/{job_id}").json() == answer.json()
+        assert client.post(f"/cancel/{job_id}").json() == answer.json(), "a second time changes nothing"
+        assert client.get(f"/download/{job_id}").status_code == 400
+    assert client.get(f"/status/{next_one}").json()["queue_position"] == 1
+    assert site_jobs.let_go(job)
+    assert client.post(f"/cancel/{running}").status_code == 200
+
+
+@pytest.mark.parametrize(("state", "end"), [("done", "publish"), ("failed", "fail")])
+def test_job_that_has_ended_cannot_be_cancelled(client: TestClient, site_jobs: Jobs, state: str, end: str) -> None:
+    job_id = upload(client, "a.nii", header(10, 11, 12))[1]["job_id"]
+    job = site_jobs.claim_next(["knee"], "w", 30)
+    assert job is not None
+    assert (
+        site_jobs.publish(job, size=1, summary={}) if end == "publish" else site_jobs.fail(job, code="X", message="x")
+    )
+    before = client.get(f"/status/{job_id}").json()
+    answer = client.post(f"/cancel/{job_id}")
+    assert (answer.status_code, f"has ended already ({state})" in answer.json()["detail"]) == (409, True)
+    assert client.get(f"/status/{job_id}").json() == before
+
+
+def test_unknown_job_cannot_be_cancelled(client: TestClient) -> None:
+    assert client.post("/cancel/" + "0" * 32).status_code == 404
+
+
 @pytest.mark.parametrize("path", ["/status/" + "0" * 32, "/download/" + "0" * 32, "/status/..%2f..%2fetc", "/nothing"])
 def test_unknown_is_404_as_json(client: TestClient, path: str) -> None:
     answer = client.get(path)
