@@ -48,6 +48,7 @@ class PythonService(Service):
     app: PythonTarget = Field(description="What to run: `module:name`, or `module:factory()`.")
     env: Name = Field(description="The env (a key under `envs`) that it runs in.")
     source: Name = Field("app", description="The source (a key under `sources`) that holds the module.")
+    secrets: list[Name] = Field([], description="Secrets (keys under `secrets`) that its processes may read.")
     stop_timeout: Duration = Field(30, description="How long work in hand may go on at a stop, before it is killed.")
 
 
@@ -64,6 +65,7 @@ class Surroundings:
     anchors: Mapping[str, str]  # service -> the unit that others start after
     environment: Mapping[str, str]  # for every process that runs the stack's code
     secrets: tuple[str, ...]  # credentials for every process that runs the stack's code
+    given: frozenset[str]  # secrets of the stack file whose value the host's variables hold
 
     def unit(self, service: str, suffix: str = ".service") -> str:
         """The name of a service's unit: `<stack>-<service>.service`."""
@@ -124,11 +126,12 @@ def common(name: str, service: Service, around: Surroundings) -> dict[str, Any]:
 def python_context(name: str, service: PythonService, around: Surroundings) -> dict[str, Any]:
     """What the unit templates of the Python kinds are given besides: program, code, variables, credentials."""
     own = {"FARRIER_STACK": around.stack, "FARRIER_SERVICE": name, "FARRIER_STATE": around.state}
+    credentials = (*around.secrets, *(secret for secret in service.secrets if secret in around.given))
     return common(name, service, around) | {
         "prefix": around.prefixes[service.env],
         "code": around.code[service.source],
         "app": service.app,
         "stop_timeout": service.stop_timeout,
         "environment": own | dict(around.environment) | service.environment,
-        "credentials": {secret: f"{around.credentials}/{secret}" for secret in around.secrets},
+        "credentials": {secret: f"{around.credentials}/{secret}" for secret in credentials},
     }

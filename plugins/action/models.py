@@ -22,13 +22,15 @@ class ActionModule(ActionBase):
         result: Json = super().run(tmp, task_vars)
         args = dict(self._task.args)
         folder = Path(args.pop("files_root"))
+        tokens = {"tokens": args.pop("tokens", None) or {}}
         found: Json = self._execute_module("models", module_args={**args, "look": True}, task_vars=task_vars)
         if found.get("failed") or not found["changed"] or self._task.check_mode:
             return result | found
         try:
             local = self._send(dict(local_files(args["models"], found["wanted"], folder)))
             with heartbeat(Display().display, "fetching models"):
-                done: Json = self._execute_module("models", module_args={**args, "local": local}, task_vars=task_vars)
+                given = {**args, **tokens, "local": local}
+                done: Json = self._execute_module("models", module_args=given, task_vars=task_vars)
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
         return result | done
