@@ -45,6 +45,9 @@ class Settings:
     lease: int
     max_attempts: int
     rate_limit: int  # jobs an hour and address; 0: no limit
+    followers: int  # that one web process has at most
+    socket: Path | None  # that a web process listens on
+    live_socket: Path | None  # the link that the front door asks
 
     @property
     def worker_name(self) -> str:
@@ -58,6 +61,11 @@ def _number(environment: Mapping[str, str], name: str, default: int, problems: l
         return int(text)
     problems.append(f"{name} is {text!r}; write a whole number of at least {least}")
     return default
+
+
+def _path(environment: Mapping[str, str], name: str) -> Path | None:
+    text = environment.get(name)
+    return Path(text) if text else None
 
 
 def _credential(folder: str, name: str, problems: list[str]) -> str:
@@ -107,6 +115,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         lease=_number(environment, "FARRIER_LEASE", 30, problems),
         max_attempts=_number(environment, "FARRIER_MAX_ATTEMPTS", 3, problems),
         rate_limit=_number(environment, "FARRIER_RATE_LIMIT", 0, problems, least=0),
+        followers=_number(environment, "FARRIER_FOLLOWERS", 500, problems),
+        socket=_path(environment, "FARRIER_SOCKET"),
+        live_socket=_path(environment, "FARRIER_LIVE_SOCKET"),
     )
     if problems:
         raise SettingsError("; ".join(problems))

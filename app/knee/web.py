@@ -6,6 +6,7 @@ import hmac
 import os
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -135,7 +136,7 @@ def create_app() -> FastAPI:
     service = open_service(os.environ)
     if PIPELINE not in service.pipelines:
         raise ValueError(f"{service.settings.pipelines}: there is no pipeline {PIPELINE!r}, which this site needs")
-    app = create_web("Knee MRI analysis", service)
+    app = create_web("Knee MRI analysis", service, partial(status, service.jobs))
     _add_upload(app, service)
     _add_jobs(app, service)
     _add_ends(app, service)

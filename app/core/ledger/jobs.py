@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, and_, delete, func, insert, select, update
@@ -22,12 +23,30 @@ DAY = 86400.0  # seconds
 
 
 class Jobs(Asked):
-    """The jobs of a ledger. `max_attempts`: how often one is begun at most; `kept`: seconds until its files expire."""
+    """The jobs of a ledger. `max_attempts`: how often one is begun at most; `kept`: seconds until its files expire.
 
-    def __init__(self, database: Database, clock: Clock, max_attempts: int = 3, kept: float = DAY) -> None:
+    `changed` is told the id of a job after each commit that may have changed what its followers see.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        max_attempts: int = 3,
+        kept: float = DAY,
+        changed: Callable[[str], None] = lambda _: None,
+    ) -> None:
         super().__init__(database, clock)
         self._max_attempts = max_attempts
         self._kept = kept
+        self._changed = changed
+
+    @contextmanager
+    def _write(self, job_id: str) -> Iterator[Connection]:
+        """A transaction after which the job's followers have something to see."""
+        with self._database.write() as connection:
+            yield connection
+        self._changed(job_id)
 
     def submit(self, new: NewJob) -> Job:
         """Accept a job: from here on it ends exactly once."""
@@ -45,13 +64,13 @@ class Jobs(Asked):
             "client": new.client,
             "submitted_wall": self._clock.wall(),
         }
-        with self._database.write() as connection:
+        with self._write(new.id) as connection:
             connection.execute(insert(jobs).values(**values))
             return _one(connection, jobs.c.id == new.id)
 
     def delete(self, job_id: str) -> bool:
         """Forget a job. Whoever runs it loses it at the next renewal."""
-        with self._database.write() as connection:
+        with self._write(job_id) as connection:
             history.forget(connection, job_id)
             return connection.execute(delete(jobs).where(jobs.c.id == job_id)).rowcount == 1
 
@@ -61,7 +80,7 @@ class Jobs(Asked):
         False where it has ended already, or there is none of that id.
         """
         this = jobs.c.id == job_id
-        with self._database.write() as connection:
+        with self._write(job_id) as connection:
             row = connection.execute(select(jobs).where(this).with_for_update()).mappings().first()
             if row is None or row["state"] not in (State.QUEUED, State.RUNNING):
                 return False
@@ -87,7 +106,8 @@ class Jobs(Asked):
             connection.execute(update(jobs).where(this).values(**self._claim(found.attempt, owner, lease)))
             job = _one(connection, this)
             history.begin_attempt(connection, job, release or job.release, self._clock.wall())
-            return job
+        self._changed(job.id)
+        return job
 
     def _claim(self, attempt: int, owner: str, lease: float) -> dict[str, Any]:
         now = self._clock.now()
@@ -111,7 +131,7 @@ class Jobs(Asked):
     def begin_step(self, job: Job, *, number: int, steps: int, name: str) -> bool:
         """Note that the job's step `number` of `steps` begins."""
         percent = (number - 1) / steps * 100
-        with self._database.write() as connection:
+        with self._write(job.id) as connection:
             ours = self._change(connection, job, progress=percent, step=number, steps=steps, step_name=name)
             if ours:
                 history.begin_step(connection, job, number, name, self._clock.wall())
@@ -124,7 +144,7 @@ class Jobs(Asked):
 
     def progress(self, job: Job, *, percent: float, step: int, steps: int, step_name: str) -> bool:
         """Note how far the job is (percent of the whole, number of the step from 1)."""
-        with self._database.write() as connection:
+        with self._write(job.id) as connection:
             return self._change(connection, job, progress=percent, step=step, steps=steps, step_name=step_name)
 
     def publish(self, job: Job, *, size: int, summary: dict[str, Any]) -> bool:
@@ -142,7 +162,7 @@ class Jobs(Asked):
         return self._end(job, State.CANCELLED, jobs.c.cancel_requested)
 
     def _end(self, job: Job, state: State, *conditions: ColumnElement[bool], outcome: str = "", **values: Any) -> bool:
-        with self._database.write() as connection:
+        with self._write(job.id) as connection:
             ended = self._ended(job, state)
             if not self._change(connection, job, *conditions, **ended, **values):
                 return False
@@ -176,7 +196,7 @@ class Jobs(Asked):
             return self._end(job, State.FAILED, still_wanted, outcome=history.LOST, **told)
         nobody = {"owner": None, "lease_until": None, "started_at": None}
         values = {"state": State.QUEUED, "sent": False, "progress": 0.0, "step": 0, **nobody}
-        with self._database.write() as connection:
+        with self._write(job.id) as connection:
             if not self._change(connection, job, still_wanted, **values):
                 return False
             past = {"ended_wall": self._clock.wall(), "duration": self.since(job)}
