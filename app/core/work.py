@@ -20,12 +20,13 @@ from app.core.storage import Storage
 log = logging.getLogger(__name__)
 OUTPUT = "results"  # the folder in a work folder whose files become the job's result
 SUMMARY_LIMIT = 100  # keys of a step's summary that are kept
+LOOK_EVERY = 1.0  # seconds between two looks at whether the job is still wanted
 PROGRESS_EVERY = 0.5  # seconds between two notes of progress in the ledger
 PUBLISH_AGAIN = 1.0  # seconds between two tries to note a result
 
 
 class KeepLease:
-    """Renews a job's lease in a thread; `lost()` turns true once it cannot, before the lease ends."""
+    """Renews a job's lease in a thread; `lost()` turns true once it cannot, before the lease ends, or is not to."""
 
     def __init__(self, jobs: Jobs, job: Job, lease: float) -> None:
         self._jobs, self._job, self._lease = jobs, job, lease
@@ -41,16 +42,23 @@ class KeepLease:
         return self._lost.is_set() or age > self._lease * 0.8
 
     def _run(self) -> None:
-        while not self._stop.wait(self._lease / 6):
+        while not self._stop.wait(min(LOOK_EVERY, self._lease / 6)):
             try:
-                kept = self._jobs.renew(self._job, self._lease)
+                kept = self._look()
             except Exception:
                 log.exception("job %s: its lease could not be renewed", self._job.id)
                 continue
             if not kept:
                 self._lost.set()
                 return
-            self._renewed = time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def _look(self) -> bool:
+        """See whether the job is still wanted, and renew its lease when that is due."""
+        if time.clock_gettime(time.CLOCK_BOOTTIME) - self._renewed < self._lease / 6:
+            return self._jobs.is_wanted(self._job)
+        kept = self._jobs.renew(self._job, self._lease)
+        self._renewed = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return kept
 
     def __enter__(self) -> Self:
         self._thread.start()

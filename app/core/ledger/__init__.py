@@ -5,11 +5,12 @@ from __future__ import annotations
 from app.core.ledger.clock import Clock, boot_clock
 from app.core.ledger.database import Database, LedgerMismatch, open_database
 from app.core.ledger.election import Election
-from app.core.ledger.job import Job, NewJob, State
+from app.core.ledger.job import Attempt, Job, NewJob, State, StepRun
 from app.core.ledger.jobs import Jobs
 from app.core.ledger.workers import Workers
 
 __all__ = [
+    "Attempt",
     "Clock",
     "Database",
     "Election",
@@ -18,6 +19,7 @@ __all__ = [
     "LedgerMismatch",
     "NewJob",
     "State",
+    "StepRun",
     "Workers",
     "boot_clock",
     "open_database",

@@ -21,6 +21,11 @@ def new_ledger(folder: Path) -> Path:
 EXPANDING = 'op.add_column("jobs", sa.Column("note", sa.Text))\nop.create_table("notes", sa.Column("a", sa.Text))'
 
 
+def after(schema: str, steps: int = 1) -> str:
+    """The schema that comes `steps` later."""
+    return f"{int(schema) + steps:04}"
+
+
 class Upgrade:
     """A ledger below `folder` and a folder of migrations that a test adds to."""
 
@@ -34,7 +39,7 @@ class Upgrade:
     def add(self, body: str = EXPANDING, *constants: str, expands: bool = True) -> str:
         """Write the next migration; gives its schema."""
         last = max(path.name[:4] for path in self.versions.glob("*.py"))
-        number = f"{int(last) + 1:04}"
+        number = after(last)
         lines = [
             "import sqlalchemy as sa",
             "from alembic import op",

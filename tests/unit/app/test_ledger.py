@@ -186,6 +186,106 @@ def test_remaining(elapsed: float, progress: float, left: float) -> None:
     assert remaining(elapsed, progress, 100) == left
 
 
+def test_mean_is_of_those_that_ended_last_whatever_the_clock_said(database: Database, time: FakeTime) -> None:
+    wall = FakeTime()
+    jobs = Jobs(database, Clock("boot-a", time, wall))
+    for seconds in (1000.0, *[10.0] * 20):
+        submit(jobs)
+        job = claim(jobs)
+        time.seconds += seconds
+        wall.seconds -= 3600
+        jobs.publish(job, size=1, summary={})
+    assert jobs.mean("knee") == 10
+
+
+def test_waiting_job_is_cancelled_at_once(jobs: Jobs) -> None:
+    first, second = submit(jobs), submit(jobs)
+    assert jobs.cancel(first.id)
+    assert state(jobs, first) == "cancelled"
+    assert jobs.position(second) == 1
+    assert claim(jobs).id == second.id
+
+
+def test_running_job_is_cancelled_once_its_worker_lets_it_go(jobs: Jobs) -> None:
+    submit(jobs)
+    job = claim(jobs)
+    assert jobs.is_wanted(job)
+    assert not jobs.let_go(job), "nobody asked for its end"
+    assert jobs.cancel(job.id)
+    assert (state(jobs, job), jobs.is_wanted(job)) == ("running", False)
+    assert jobs.renew(job, LEASE), "it is its worker's until that has let it go"
+    assert jobs.let_go(job)
+    assert state(jobs, job) == "cancelled"
+
+
+@pytest.mark.parametrize("end", ["publish", "fail"])
+def test_of_cancel_and_another_end_the_first_wins(jobs: Jobs, end: str) -> None:
+    def ends(job: Job) -> bool:
+        return jobs.publish(job, size=1, summary={}) if end == "publish" else jobs.fail(job, code="X", message="x")
+
+    submit(jobs)
+    job = claim(jobs)
+    assert [jobs.cancel(job.id), ends(job), jobs.let_go(job)] == [True, False, True]
+    submit(jobs)
+    job = claim(jobs)
+    assert [ends(job), jobs.cancel(job.id), jobs.let_go(job)] == [True, False, False]
+    assert state(jobs, job) == ("done" if end == "publish" else "failed")
+
+
+def test_cancelled_job_of_a_dead_worker_is_not_tried_again(jobs: Jobs) -> None:
+    submit(jobs)
+    job = claim(jobs)
+    jobs.cancel(job.id)
+    assert jobs.take_back(job)
+    assert state(jobs, job) == "cancelled"
+
+
+def test_what_has_ended_or_never_was_cannot_be_cancelled(jobs: Jobs) -> None:
+    job = submit(jobs)
+    assert [jobs.cancel(job.id), jobs.cancel(job.id), jobs.cancel("0" * 32)] == [True, False, False]
+
+
+def test_history_tells_every_attempt_and_step(jobs: Jobs, time: FakeTime) -> None:
+    submit(jobs)
+    lost = claim(jobs)
+    jobs.begin_step(lost, number=1, steps=2, name="segment")
+    time.seconds += LEASE + 1
+    jobs.take_back(lost)
+    job = jobs.claim_next(["knee"], "worker@1", LEASE, "release-2")
+    assert job is not None
+    for number, (name, outcome) in enumerate([("segment", "done"), ("measure", "skipped")], 1):
+        assert jobs.begin_step(job, number=number, steps=2, name=name)
+        jobs.end_step(job, number=number, outcome=outcome, duration=number)
+    time.seconds += 7
+    jobs.fail(job, code="TIMEOUT", message="x")
+    told = [(one.owner, one.release, one.outcome, one.error_code, one.duration) for one in jobs.attempts(job.id)]
+    assert told == [
+        ("worker@0 1 2 3", "", "lost", None, LEASE + 1),
+        ("worker@1", "release-2", "failed", "TIMEOUT", 7),
+    ]
+    steps = [(step.attempt, step.number, step.name, step.outcome, step.duration) for step in jobs.steps(job.id)]
+    assert steps == [
+        (1, 1, "segment", None, None),
+        (2, 1, "segment", "done", 1),
+        (2, 2, "measure", "skipped", 2),
+    ]
+    assert not jobs.begin_step(lost, number=2, steps=2, name="measure"), "a lost attempt adds nothing"
+    jobs.delete(job.id)
+    assert (jobs.attempts(job.id), jobs.steps(job.id)) == ([], [])
+
+
+def test_job_expires_a_while_after_its_end_and_its_attempt_in_an_earlier_boot_has_no_duration(
+    database: Database, jobs: Jobs, time: FakeTime
+) -> None:
+    submit(jobs)
+    job = claim(jobs)
+    after_boot = Jobs(database, Clock("boot-b", lambda: 5.0, time), max_attempts=1, kept=100)
+    assert after_boot.take_back(job)
+    ended = jobs.find(job.id)
+    assert ended is not None
+    assert (ended.state, ended.duration, ended.expires_wall) == ("failed", None, time.seconds + 100)
+
+
 def test_old_verify_jobs_are_found(jobs: Jobs, time: FakeTime) -> None:
     verify = submit(jobs, verify=True)
     submit(jobs)

@@ -20,8 +20,10 @@ from app.core.ledger.migrate import Failed, Refused, main
 from app.core.ledger.revisions import Revisions
 from app.core.ledger.tables import SCHEMA, metadata
 from app.core.storage import new_job_id
-from tests.unit.app.migrations import Upgrade
+from tests.unit.app.migrations import Upgrade, after
 from tests.unit.app.running_site import REPOSITORY, wait_for
+
+NEXT, THIRD = after(SCHEMA), after(SCHEMA, 2)  # of releases to come
 
 
 @pytest.fixture
@@ -65,22 +67,22 @@ def test_a_ledger_at_the_head_is_left_alone(upgrade: Upgrade) -> None:
 
 
 def unversioned(upgrade: Upgrade) -> None:
-    """A ledger as releases from before the versions made it, with a job."""
+    """A ledger as releases from before the versions made it, with a lease."""
     for path in upgrade.ledger.glob("ledger.sqlite*"):
         path.unlink()
+    revisions = Revisions()
     engine = create_engine(f"sqlite:///{upgrade.ledger}/ledger.sqlite")
     with engine.begin() as connection:
-        metadata.create_all(connection)
+        revisions.apply(connection, revisions.all[0])
+        connection.exec_driver_sql("DROP TABLE alembic_version")
         connection.exec_driver_sql("INSERT INTO leases VALUES ('reaper', 'me', 'boot', 1.0)")
     engine.dispose()
 
 
 def test_a_ledger_from_before_the_versions_is_adopted(upgrade: Upgrade) -> None:
     unversioned(upgrade)
-    upgrade.run()
-    assert upgrade.schema() == "0001"
     upgrade.add()
-    assert "from schema 0001 to 0002" in upgrade.run("0001")
+    assert f"from schema 0001 to {NEXT}" in upgrade.run(SCHEMA)
     assert upgrade.query("SELECT owner FROM leases") == [("me",)]
 
 
@@ -95,18 +97,18 @@ def test_a_ledger_with_another_layout_is_not_adopted(upgrade: Upgrade) -> None:
 
 def test_an_expanding_migration_is_done_with_a_snapshot_of_before(upgrade: Upgrade) -> None:
     upgrade.add()
-    said = upgrade.run("0001")
+    said = upgrade.run(SCHEMA)
     (kept,) = upgrade.snapshots.iterdir()
     assert str(kept) in said
-    assert (upgrade.schema(), upgrade.schema(kept)) == ("0002", "0001")
-    assert kept.name.endswith("-0001.sqlite")
+    assert (upgrade.schema(), upgrade.schema(kept)) == (NEXT, SCHEMA)
+    assert kept.name.endswith(f"-{SCHEMA}.sqlite")
     assert kept.stat().st_mode & 0o077 == 0
 
 
 def test_check_only_changes_nothing(upgrade: Upgrade) -> None:
     upgrade.add()
-    assert "nothing was changed" in upgrade.run("0001", check_only=True)
-    assert upgrade.schema() == "0001"
+    assert "nothing was changed" in upgrade.run(SCHEMA, check_only=True)
+    assert upgrade.schema() == SCHEMA
     assert list(upgrade.snapshots.iterdir()) == []
 
 
@@ -114,7 +116,9 @@ def test_the_last_three_snapshots_are_kept(upgrade: Upgrade) -> None:
     for number in range(5):
         upgrade.add(f'op.add_column("jobs", sa.Column("note{number}", sa.Text))')
         upgrade.run()
-    assert [path.name[-11:-7] for path in sorted(upgrade.snapshots.iterdir())] == ["0003", "0004", "0005"]
+    assert [path.name[-11:-7] for path in sorted(upgrade.snapshots.iterdir())] == [
+        after(SCHEMA, number) for number in (2, 3, 4)
+    ]
 
 
 def alter(table: str, change: str) -> str:
@@ -143,8 +147,8 @@ def test_what_a_kept_release_could_not_live_with_is_refused(
     upgrade.add(body, expands=expands)
     before = upgrade.layout()
     with pytest.raises(Refused) as refused:
-        upgrade.run("0001")
-    for words in (told, "0002_more.py", "schema 0001"):
+        upgrade.run(SCHEMA)
+    for words in (told, f"{NEXT}_more.py", f"schema {SCHEMA}"):
         assert words in str(refused.value)
     assert upgrade.layout() == before
     assert list(upgrade.snapshots.iterdir()) == []
@@ -161,32 +165,32 @@ def test_what_a_kept_release_could_not_live_with_is_refused(
 )
 def test_what_a_kept_release_does_not_notice_is_done(upgrade: Upgrade, body: str) -> None:
     upgrade.add(body)
-    upgrade.run("0001")
-    assert upgrade.schema() == "0002"
+    upgrade.run(SCHEMA)
+    assert upgrade.schema() == NEXT
 
 
 def test_a_contraction_is_done_once_no_release_below_its_floor_is_kept(upgrade: Upgrade) -> None:
     upgrade.add()
-    upgrade.run("0001")
-    upgrade.add('op.drop_table("notes")', 'FLOOR = "0002"', expands=False)
-    with pytest.raises(Refused, match="releases of schema 0001 are kept"):
-        upgrade.run("0001", "0002")
-    upgrade.run("0002")
-    assert upgrade.schema() == "0003"
+    upgrade.run(SCHEMA)
+    upgrade.add('op.drop_table("notes")', f'FLOOR = "{NEXT}"', expands=False)
+    with pytest.raises(Refused, match=f"releases of schema {SCHEMA} are kept"):
+        upgrade.run(SCHEMA, NEXT)
+    upgrade.run(NEXT)
+    assert upgrade.schema() == THIRD
 
 
 def test_a_contraction_that_says_it_expands_is_refused_even_with_nothing_kept(upgrade: Upgrade) -> None:
     upgrade.add('op.drop_table("workers")')
     with pytest.raises(Refused, match="EXPANDS = False"):
         upgrade.run()
-    assert upgrade.schema() == "0001"
+    assert upgrade.schema() == SCHEMA
 
 
 def test_a_migration_that_fails_leaves_the_ledger_as_it_was(upgrade: Upgrade) -> None:
     upgrade.add()
     upgrade.add('op.execute("INSERT INTO nowhere VALUES (1)")')
     before = upgrade.layout()
-    with pytest.raises(Failed, match=r"0003_more\.py failed: no such table: nowhere"):
+    with pytest.raises(Failed, match=rf"{THIRD}_more\.py failed: no such table: nowhere"):
         upgrade.run()
     assert upgrade.layout() == before
 
@@ -196,10 +200,10 @@ def test_older_code_finds_a_newer_ledger_that_it_can_serve_or_is_told_why_not(up
     old.ledger = upgrade.ledger
     upgrade.add()
     upgrade.run()
-    assert "newer than this code's 0001" in old.run()
+    assert f"newer than this code's {SCHEMA}" in old.run()
     upgrade.add('op.drop_table("notes")', expands=False)
     upgrade.run()
-    with pytest.raises(Refused, match="code of schema 0003 and later can serve; this code has 0001"):
+    with pytest.raises(Refused, match=f"code of schema {THIRD} and later can serve; this code has {SCHEMA}"):
         old.run()
 
 
@@ -207,16 +211,16 @@ def test_code_serves_no_ledger_that_it_does_not_know(upgrade: Upgrade, monkeypat
     with pytest.raises(LedgerMismatch, match=r"there is no ledger .*: run `python -m app.core.ledger.migrate`"):
         open_database(upgrade.state / "nowhere")
     assert not (upgrade.state / "nowhere").exists()
-    monkeypatch.setattr("app.core.ledger.database.SCHEMA", "0002")
-    with pytest.raises(LedgerMismatch, match=r"has schema 0001, this code needs 0002: run"):
+    monkeypatch.setattr("app.core.ledger.database.SCHEMA", NEXT)
+    with pytest.raises(LedgerMismatch, match=f"has schema {SCHEMA}, this code needs {NEXT}: run"):
         open_database(upgrade.ledger)
     monkeypatch.undo()
     upgrade.add('op.drop_table("workers")', expands=False)
     upgrade.run()
-    with pytest.raises(LedgerMismatch, match=r"has schema 0002, which code of schema 0002 and later can serve"):
+    with pytest.raises(LedgerMismatch, match=f"has schema {NEXT}, which code of schema {NEXT} and later can serve"):
         open_database(upgrade.ledger)
     unversioned(upgrade)
-    with pytest.raises(LedgerMismatch, match="has no schema yet, this code needs 0001: run"):
+    with pytest.raises(LedgerMismatch, match=f"has no schema yet, this code needs {SCHEMA}: run"):
         open_database(upgrade.ledger)
 
 
@@ -247,11 +251,11 @@ def test_killed_in_the_middle_the_ledger_is_as_it_was_and_the_next_run_migrates(
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert upgrade.layout() == before
-    assert upgrade.schema() == "0001"
-    file = upgrade.versions / "0002_more.py"
+    assert upgrade.schema() == SCHEMA
+    file = upgrade.versions / f"{NEXT}_more.py"
     file.write_text(file.read_text().replace("time.sleep(60)", "pass"))
-    upgrade.run("0001")
-    assert upgrade.schema() == "0002"
+    upgrade.run(SCHEMA)
+    assert upgrade.schema() == NEXT
     assert {path.suffix for path in upgrade.snapshots.iterdir()} == {".sqlite"}
 
 
@@ -277,7 +281,7 @@ def test_on_a_full_disk_the_ledger_stays_as_it_was(tiny_disk: Path, tmp_path: Pa
     assert upgrade.layout() == before
     assert not [path for path in upgrade.snapshots.glob("*") if path.suffix != ".sqlite"]
     upgrade.run()
-    assert upgrade.schema() == "0002"
+    assert upgrade.schema() == NEXT
 
 
 def test_a_ledger_that_stays_locked_is_left_alone(upgrade: Upgrade) -> None:
@@ -289,7 +293,7 @@ def test_a_ledger_that_stays_locked_is_left_alone(upgrade: Upgrade) -> None:
             upgrade.run(busy=0.3)
         assert clock_time.monotonic() - began < 5
         other.execute("ROLLBACK")
-    assert upgrade.schema() == "0001"
+    assert upgrade.schema() == SCHEMA
 
 
 @pytest.mark.parametrize("damage", ["all", "page"])
@@ -313,7 +317,7 @@ def test_twenty_queued_and_three_running_jobs_survive_up_and_back(upgrade: Upgra
     running = [before.claim_next(["knee"], f"w{number}", 30) for number in range(3)]
     upgrade.add()
     upgrade.add(alter("jobs", 'add_column(sa.Column("weight", sa.Integer, nullable=False, server_default="1"))'))
-    upgrade.run("0001")
+    upgrade.run(SCHEMA)
     assert [before.find(job.id) for job in running if job] == running
     assert running[0] is not None
     assert before.publish(running[0], size=1, summary={})
@@ -337,7 +341,7 @@ def test_the_program_s_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main([], {}) == 1
     assert main(["--check-only"], environment) == 0
     assert main(["--kept", ""], environment) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "the ledger is made with schema 0001"
+    assert capsys.readouterr().out.splitlines()[-1] == f"the ledger is made with schema {SCHEMA}"
     (tmp_path / "ledger/ledger.sqlite").write_bytes(b"x" * 9000)
     assert main(["--kept", "0001,0002", "--snapshot-dir", str(tmp_path / "s")], environment) == 1
     assert "failed: file is not a database" in capsys.readouterr().err

@@ -1,0 +1,121 @@
+"""What can be asked of a ledger about its jobs. None of it changes anything, or waits for a writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import ColumnElement, and_, func, select
+
+from app.core.ledger import history
+from app.core.ledger.clock import Clock
+from app.core.ledger.database import Database
+from app.core.ledger.job import DURATIONS, Attempt, Job, State, StepRun, job_from, mean_duration
+from app.core.ledger.tables import jobs
+
+TURN = (jobs.c.verify.desc(), jobs.c.seq)
+
+
+def held(job: Job) -> ColumnElement[bool]:
+    """That this very attempt runs the job."""
+    return and_(jobs.c.id == job.id, jobs.c.attempt == job.attempt, jobs.c.state == State.RUNNING)
+
+
+class Asked:
+    """Questions to a ledger."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def find(self, job_id: str) -> Job | None:
+        """The job, or None where there is none of that id."""
+        with self._database.read() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().first()
+        return job_from(dict(row)) if row else None
+
+    def attempts(self, job_id: str) -> list[Attempt]:
+        """What was tried for the job, from the first attempt."""
+        with self._database.read() as connection:
+            return history.attempts_of(connection, job_id)
+
+    def steps(self, job_id: str) -> list[StepRun]:
+        """The steps that the job's attempts began, in their order."""
+        with self._database.read() as connection:
+            return history.steps_of(connection, job_id)
+
+    def is_wanted(self, job: Job) -> bool:
+        """Whether this attempt still holds the job, and nobody asked for its end."""
+        query = select(jobs.c.id).where(held(job), jobs.c.cancel_requested.is_(False))
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
+
+    def running(self) -> list[Job]:
+        """All jobs that someone claims to be working on."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(jobs).where(jobs.c.state == State.RUNNING)).mappings().all()
+        return [job_from(dict(row)) for row in rows]
+
+    def held_by(self, worker: str) -> str | None:
+        """The id of the job that a worker's pool process holds; None while it is idle. `owner` begins with its name."""
+        return next((job.id for job in self.running() if (job.owner or "").startswith(f"{worker} ")), None)
+
+    def is_dead(self, job: Job, gone: Callable[[str], bool]) -> bool:
+        """Whether nobody can be working on a running job: another boot, its lease over, or its owner's process gone."""
+        if job.boot_id != self._clock.boot_id:
+            return True
+        return (job.lease_until or 0.0) < self._clock.now() or gone(job.owner or "")
+
+    def unsent(self, overdue: float) -> list[Job]:
+        """Jobs to be sent: the unsent ones, and each queue's head once it was unclaimed for `overdue` seconds.
+
+        One message wakes a worker for all of its queue, so only the head is sent again.
+        """
+        queued = select(jobs).where(jobs.c.state == State.QUEUED).order_by(*TURN)
+        with self._database.read() as connection:
+            rows = connection.execute(queued).mappings().all()
+        latest = self._clock.now() - overdue
+        chosen, seen = [], set()
+        for row in rows:
+            late = row["sent_boot_id"] != self._clock.boot_id or row["sent_at"] < latest
+            if not row["sent"] or (row["queue"] not in seen and late):
+                chosen.append(job_from(dict(row)))
+            seen.add(row["queue"])
+        return chosen
+
+    def old_verify_jobs(self, age: float) -> list[str]:
+        """Ids of verify jobs that were submitted more than `age` seconds ago and have ended."""
+        old = and_(jobs.c.verify, jobs.c.submitted_wall < self._clock.wall() - age, jobs.c.ended_wall.is_not(None))
+        with self._database.read() as connection:
+            return list(connection.execute(select(jobs.c.id).where(old)).scalars())
+
+    # ---- what people are told ---------------------------------------------------------------------------------------
+
+    def position(self, job: Job) -> int:
+        """1 for the job that is next in its queue; verify jobs stand apart and count for nobody else."""
+        ahead = and_(
+            jobs.c.state == State.QUEUED,
+            jobs.c.queue == job.queue,
+            jobs.c.verify == job.verify,
+            jobs.c.seq < job.seq,
+        )
+        with self._database.read() as connection:
+            return 1 + int(connection.execute(select(func.count()).select_from(jobs).where(ahead)).scalar_one())
+
+    def mean(self, queue: str) -> float:
+        """Seconds that a job of this queue is expected to last."""
+        done = and_(jobs.c.state == State.DONE, jobs.c.queue == queue, jobs.c.verify.is_(False))
+        # Jobs that ended before the ledger numbered ends come last.
+        latest = (jobs.c.ended_seq.desc().nulls_last(), jobs.c.ended_wall.desc(), jobs.c.seq.desc())
+        query = select(jobs.c.duration).where(done).order_by(*latest).limit(DURATIONS)
+        with self._database.read() as connection:
+            return mean_duration([float(value) for value in connection.execute(query).scalars()])
+
+    def elapsed(self, job: Job) -> float:
+        """Seconds since the running job's attempt began."""
+        return self.since(job) or 0.0
+
+    def since(self, job: Job) -> float | None:
+        """Seconds since the attempt began; None where it did not, or in another boot."""
+        if job.started_at is None or job.boot_id != self._clock.boot_id:
+            return None
+        return max(0.0, self._clock.now() - job.started_at)
