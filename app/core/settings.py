@@ -41,6 +41,7 @@ class Settings:
     disk_reserve: int
     lease: int
     max_attempts: int
+    rate_limit: int  # jobs an hour and address; 0: no limit
 
     @property
     def worker_name(self) -> str:
@@ -48,11 +49,11 @@ class Settings:
         return f"{self.service}@{self.instance}"
 
 
-def _number(environment: Mapping[str, str], name: str, default: int, problems: list[str]) -> int:
+def _number(environment: Mapping[str, str], name: str, default: int, problems: list[str], least: int = 1) -> int:
     text = environment.get(name, str(default))
-    if text.isascii() and text.isdigit() and int(text) > 0:
+    if text.isascii() and text.isdigit() and int(text) >= least:
         return int(text)
-    problems.append(f"{name} is {text!r}; write a whole number above 0")
+    problems.append(f"{name} is {text!r}; write a whole number of at least {least}")
     return default
 
 
@@ -93,6 +94,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         disk_reserve=_number(environment, "FARRIER_DISK_RESERVE", 512 * MIB, problems),
         lease=_number(environment, "FARRIER_LEASE", 30, problems),
         max_attempts=_number(environment, "FARRIER_MAX_ATTEMPTS", 3, problems),
+        rate_limit=_number(environment, "FARRIER_RATE_LIMIT", 0, problems, least=0),
     )
     if problems:
         raise SettingsError("; ".join(problems))

@@ -16,7 +16,9 @@ from sqlalchemy.exc import OperationalError
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.docs import add_docs
 from app.core.health import OK, Check, Readiness, ask, disk_check, ledger_check, redis_check, worker_checks
+from app.core.openapi import Health, Live, Ready, describe, either
 from app.core.service import Service
 
 log = logging.getLogger(__name__)
@@ -99,18 +101,18 @@ def summary(readiness: Readiness, now: datetime) -> dict[str, Any]:
 
 
 def _add_health(app: FastAPI, tests: Mapping[str, Check]) -> None:
-    @app.get("/health/live")
+    @app.get("/health/live", response_model=Live)
     async def live() -> dict[str, str]:
         """Say that the process answers; nothing else is asked."""
         return {"status": "live"}
 
-    @app.get("/health/ready")
+    @app.get("/health/ready", responses=either(Ready))
     def ready() -> JSONResponse:
         """Say whether all that the site needs is there; 503 names what is missing."""
         readiness = ask(tests)
         return JSONResponse(readiness.body(), 503 if readiness.missing else 200)
 
-    @app.get("/health")
+    @app.get("/health", responses=either(Health))
     def health() -> JSONResponse:
         """The same in short."""
         readiness = ask(tests)
@@ -127,11 +129,13 @@ def create_web(title: str, service: Service) -> FastAPI:
         yield
         reaper.stop()
 
-    # FastAPI's own pages load scripts from elsewhere, which the policy forbids.
+    # FastAPI's own page loads scripts from elsewhere, which the policy forbids; `add_docs` serves ours.
     app = FastAPI(title=title, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(SecurityHeaders)
     app.add_exception_handler(OSError, _on_os_error)
     app.add_exception_handler(OperationalError, _on_ledger_error)
     app.add_exception_handler(redis.RedisError, _on_redis_error)
     _add_health(app, checks(service))
+    add_docs(app, POLICY)
+    describe(app)
     return app

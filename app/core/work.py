@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -54,10 +55,13 @@ class KeepLease:
 
     def _look(self) -> bool:
         """See whether the job is still wanted, and renew its lease when that is due."""
-        if time.clock_gettime(time.CLOCK_BOOTTIME) - self._renewed < self._lease / 6:
-            return self._jobs.is_wanted(self._job)
+        if not self._jobs.is_wanted(self._job):
+            return False
+        asked = time.clock_gettime(time.CLOCK_BOOTTIME)
+        if asked - self._renewed < self._lease / 6:
+            return True
         kept = self._jobs.renew(self._job, self._lease)
-        self._renewed = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._renewed = asked
         return kept
 
     def __enter__(self) -> Self:
@@ -77,13 +81,21 @@ class Meter:
     job: Job
     steps: int
     step: int = 0
-    noted: float = float("-inf")
+    began: float = 0.0
+    noted: float = 0.0
 
     def begin(self, name: str) -> None:
         """The next step begins."""
         self.step += 1
-        self.noted = float("-inf")
-        self.tell(0.0, name)
+        self.began = self.noted = time.monotonic()
+        with self._noting():
+            self.jobs.begin_step(self.job, number=self.step, steps=self.steps, name=name)
+
+    def end(self, outcome: str) -> None:
+        """The present step has ended by itself: done, skipped or failed."""
+        lasted = time.monotonic() - self.began
+        with self._noting():
+            self.jobs.end_step(self.job, number=self.step, outcome=outcome, duration=lasted)
 
     def tell(self, percent: float, text: str) -> None:
         """The present step is so far."""
@@ -91,8 +103,13 @@ class Meter:
             return
         self.noted = time.monotonic()
         whole = (self.step - 1 + percent / 100) / self.steps * 100
-        try:
+        with self._noting():
             self.jobs.progress(self.job, percent=whole, step=self.step, steps=self.steps, step_name=text)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
         except SQLAlchemyError:  # a figure for the page is not worth a job
             log.warning("job %s: its progress could not be noted", self.job.id, exc_info=True)
 
@@ -117,8 +134,7 @@ class Workshop:
                 raise StepStopped
             log.info("job %s: done in attempt %d", job.id, job.attempt)
         except StepStopped:
-            log.warning("job %s: attempt %d lost the job; its output is deleted", job.id, job.attempt)
-            self.storage.drop_result(job.id, job.attempt)
+            self._give_away(job)
         except StepError as error:
             self._fail(job, error.code, str(error))
         except Exception as error:
@@ -139,8 +155,16 @@ class Workshop:
                 log.warning("job %s: the result could not be noted; trying again", job.id, exc_info=True)
                 time.sleep(PUBLISH_AGAIN)
 
+    def _give_away(self, job: Job) -> None:
+        """The attempt lost the job, or its user does not want it any more: nothing of it stays."""
+        self.storage.drop_result(job.id, job.attempt)
+        how = "was cancelled" if self.jobs.let_go(job) else "lost the job"
+        log.warning("job %s: attempt %d %s; its output is deleted", job.id, job.attempt, how)
+
     def _fail(self, job: Job, code: str, message: str) -> None:
-        self.jobs.fail(job, code=code, message=message)
+        if not self.jobs.fail(job, code=code, message=message):
+            self._give_away(job)
+            return
         self.storage.drop_result(job.id, job.attempt)
         log.warning("job %s: failed in attempt %d with %s", job.id, job.attempt, code)
 
@@ -165,9 +189,19 @@ class Workshop:
         meter = Meter(self.jobs, job, len(pipeline.steps))
         summary: dict[str, Any] = {}
         for step in pipeline.steps:
-            meter.begin(step.name)
             call = StepCall(step.name, pipeline.python, pipeline.code, work, step.timeout, job.options, config)
-            result = run_step(call, log=self.storage.log(job.id), on_progress=meter.tell, stop=lease.lost)
+            result = self._step(call, job, meter, lease)
             told = result.get("summary")
             summary |= dict(list(told.items())[:SUMMARY_LIMIT]) if isinstance(told, dict) else {}
         return summary
+
+    def _step(self, call: StepCall, job: Job, meter: Meter, lease: KeepLease) -> dict[str, Any]:
+        """Run one step, and note in the ledger how it went."""
+        meter.begin(call.name)
+        try:
+            result = run_step(call, log=self.storage.log(job.id), on_progress=meter.tell, stop=lease.lost)
+        except StepError:
+            meter.end("failed")
+            raise
+        meter.end("skipped" if result.get("skipped") else "done")
+        return result

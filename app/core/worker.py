@@ -53,7 +53,7 @@ def claim(service: Service) -> Job | None:
     settings = service.settings
     if service.workers.is_draining(settings.worker_name):
         return None
-    return service.jobs.claim_next(settings.queues, owner(settings.worker_name), settings.lease)
+    return service.jobs.claim_next(settings.queues, owner(settings.worker_name), settings.lease, settings.release)
 
 
 @shared_task(name=WAKE)

@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
+import time
+
 from anyio import to_thread
 from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 
+from app.core.archive import BadArchive
 from app.core.ledger import Job, NewJob
 from app.core.multipart import Form, Limits, check_length, read_form
 from app.core.pipelines import OptionError
+from app.core.rate import address_of, check_rate, client_hash
 from app.core.service import Service
 from app.core.storage import new_job_id
-from app.knee.nifti import NotAScan, check_scan
+from app.knee.form import read_wishes
+from app.knee.scan import check_scan, suffix_of
+from app.knee.volume import NotAScan
 
-PIPELINE = "knee"
-SUFFIXES = (".nii.gz", ".nii")
-LATER = (".zip", ".dcm", ".nrrd")
 LONGEST_NAME = 255  # characters of a file's name that are kept to show
-
-
-def suffix_of(name: str) -> str:
-    """The suffix of a file that the pipeline reads; raises HTTPException 400 for any other."""
-    lower = name.lower()
-    found = next((suffix for suffix in SUFFIXES if lower.endswith(suffix)), None)
-    if found:
-        return found
-    if lower.endswith(LATER):
-        raise HTTPException(400, "This site reads NIfTI only for now; please convert the scan, e.g. with dcm2niix.")
-    raise HTTPException(400, "A scan must be a NIfTI file, named .nii or .nii.gz.")
 
 
 async def receive(service: Service, request: Request, *, verify: bool) -> Job:
     """Take in an upload; nothing of it stays when it is refused. Raises HTTPException that says why."""
     job_id = new_job_id()
     settings, storage = service.settings, service.storage
+    client = None if verify else client_hash(address_of(request), settings.verify_token)
+    await to_thread.run_sync(_check_rate, service, client)
     limits = Limits(settings.upload_limit, settings.disk_reserve)
     check_length(request.headers.get("content-length"), limits, storage.free())
     try:
         path = storage.begin_upload(job_id)
         form = await read_form(request.stream(), request.headers.get("content-type", ""), path, limits, storage)
-        return await to_thread.run_sync(_accept, service, job_id, form, verify)
+        return await to_thread.run_sync(_accept, service, job_id, form, client)
     except ClientDisconnect as error:
         await to_thread.run_sync(storage.drop, job_id)
         raise HTTPException(400, "The upload was cut off.") from error
@@ -48,26 +42,36 @@ async def receive(service: Service, request: Request, *, verify: bool) -> Job:
         raise
 
 
-def _accept(service: Service, job_id: str, form: Form, verify: bool) -> Job:
+def _check_rate(service: Service, client: str | None) -> None:
+    if client is not None:
+        check_rate(service.database, client, service.settings.rate_limit, time.time())
+
+
+def _accept(service: Service, job_id: str, form: Form, client: str | None) -> Job:
+    """Make a job of what was received; `client` is None for a verify job."""
     if form.file_name is None:
-        raise HTTPException(400, "The form has no file; send the scan in the field `file`.")
-    suffix = suffix_of(form.file_name)
-    if form.size == 0:
-        raise HTTPException(400, "The file is empty.")
+        raise HTTPException(400, "The form has no file; send the scan in the field `file`, with its file name.")
     try:
-        options = service.pipelines[PIPELINE].parse_options(form.fields)
-        check_scan(service.storage.begun_upload(job_id), packed=suffix == ".nii.gz")
-    except (OptionError, NotAScan) as error:
+        suffix = suffix_of(form.file_name)
+        if form.size == 0:
+            raise NotAScan("The file is empty.")
+        wishes = read_wishes(service.pipelines, form.fields)
+        check_scan(service.storage.begun_upload(job_id), suffix, service.settings.upload_limit)
+    except (OptionError, NotAScan, BadArchive) as error:
         raise HTTPException(400, str(error)) from error
+    _check_rate(service, client)  # others of this client may have been accepted while this one came in
     service.storage.accept_upload(job_id, suffix)
     new = NewJob(
         id=job_id,
         queue=service.settings.queues[0],
-        pipeline=PIPELINE,
+        pipeline=wishes.pipeline,
         input_name=form.file_name[:LONGEST_NAME],
-        options=options,
-        verify=verify,
+        options=wishes.options,
+        verify=client is None,
         release=service.settings.release,
+        keep_input=wishes.keep_input,
+        email=wishes.email,
+        client=client,
     )
     return service.jobs.submit(new)
 

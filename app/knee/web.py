@@ -4,37 +4,31 @@ from __future__ import annotations
 
 import hmac
 import os
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import FastAPI, Header, HTTPException, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from app.core.ledger import Job, State
+from app.core.ledger.totals import totals
+from app.core.openapi import problems, upload_body
 from app.core.service import Service, open_service
 from app.core.web import create_web
-from app.knee.answers import accepted, status
-from app.knee.upload import PIPELINE, announce, receive
+from app.knee.answers import accepted, offer, stats, status
+from app.knee.form import PIPELINE, form_schema
+from app.knee.schema import Accepted, Models, Stats, Status
+from app.knee.upload import announce, receive
 
 STATIC = Path(__file__).parent / "static"
 VERIFY = "x-farrier-verify"
-Token = Annotated[str | None, Header(alias=VERIFY)]
-UPLOAD_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                    "additionalProperties": {"type": "string"},
-                }
-            }
-        },
-    }
+Token = Annotated[str | None, Header(alias=VERIFY, description="For the deploy's own test jobs only.")]
+ZIP: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The zip.", "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 }
 
 
@@ -54,20 +48,30 @@ def _find(service: Service, job_id: str) -> Job:
     return job
 
 
-def _add_jobs(app: FastAPI, service: Service) -> None:
-    @app.post("/upload", status_code=201, openapi_extra=UPLOAD_BODY)
+def _add_upload(app: FastAPI, service: Service) -> None:
+    body = upload_body(form_schema(service.pipelines))
+
+    @app.post(
+        "/upload",
+        status_code=201,
+        response_model=Accepted,
+        responses=problems(400, 403, 413, 429, 500, 503, 507),
+        openapi_extra=body,
+    )
     async def upload(request: Request, token: Token = None) -> dict[str, Any]:
-        """Submit a scan; options of the pipeline are further form fields."""
+        """Submit a scan. The fields beside the file are the options of the pipelines and the site's own."""
         job = await receive(service, request, verify=is_verify(service, token))
         await to_thread.run_sync(announce, service, job)
         return await to_thread.run_sync(accepted, service.jobs, job)
 
-    @app.get("/status/{job_id}")
-    def show(job_id: str) -> JSONResponse:
-        """How far a job is."""
-        return JSONResponse(status(service.jobs, _find(service, job_id)))
 
-    @app.get("/download/{job_id}")
+def _add_jobs(app: FastAPI, service: Service) -> None:
+    @app.get("/status/{job_id}", response_model=Status, responses=problems(404, 500, 503))
+    def show(job_id: str) -> dict[str, Any]:
+        """How far a job is."""
+        return status(service.jobs, _find(service, job_id))
+
+    @app.get("/download/{job_id}", response_class=FileResponse, responses=ZIP | problems(400, 404, 500, 503))
     def download(job_id: str) -> FileResponse:
         """The result of a job, as a zip."""
         job = _find(service, job_id)
@@ -78,7 +82,18 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
             raise HTTPException(404, "The result of this job was deleted.")
         return FileResponse(path, media_type="application/zip", filename=f"{PIPELINE}-{job.id[:8]}.zip")
 
-    @app.delete("/jobs/{job_id}", status_code=204)
+
+def _add_ends(app: FastAPI, service: Service) -> None:
+    @app.post("/cancel/{job_id}", response_model=Status, responses=problems(404, 409, 500, 503))
+    def cancel(job_id: str) -> dict[str, Any]:
+        """End a job that waits or runs; 409 where it has ended already."""
+        wanted = service.jobs.cancel(job_id)
+        job = _find(service, job_id)
+        if not wanted and job.state != State.CANCELLED:
+            raise HTTPException(409, f"The job has ended already ({job.state}), so it cannot be cancelled.")
+        return status(service.jobs, job)
+
+    @app.delete("/jobs/{job_id}", status_code=204, responses=problems(403, 404, 500, 503))
     def delete(job_id: str, token: Token = None) -> Response:
         """Delete a verify job with everything of it; for the deploy only."""
         if not is_verify(service, token):
@@ -88,6 +103,22 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
         service.jobs.delete(job_id)
         service.storage.drop(job_id)
         return Response(status_code=204)
+
+
+def _add_offer(app: FastAPI, service: Service) -> None:
+    began = time.monotonic()
+
+    @app.get("/models", response_model=Models)
+    def show_models() -> dict[str, Any]:
+        """What an upload may ask for: models, options, bounds, kinds of files."""
+        return offer(service)
+
+    @app.get("/stats", response_model=Stats, responses=problems(500, 503))
+    def show_stats() -> dict[str, Any]:
+        """How the site is used."""
+        midnight = datetime.combine(datetime.now(UTC), datetime.min.time(), UTC)
+        mean = service.jobs.mean(service.settings.queues[0])
+        return stats(totals(service.database, midnight.timestamp()), mean, time.monotonic() - began)
 
 
 def _add_page(app: FastAPI) -> None:
@@ -105,6 +136,9 @@ def create_app() -> FastAPI:
     if PIPELINE not in service.pipelines:
         raise ValueError(f"{service.settings.pipelines}: there is no pipeline {PIPELINE!r}, which this site needs")
     app = create_web("Knee MRI analysis", service)
+    _add_upload(app, service)
     _add_jobs(app, service)
+    _add_ends(app, service)
+    _add_offer(app, service)
     _add_page(app)
     return app

@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
-from app.core.ledger import Clock, Database, Jobs, Workers, open_database
+from app.core.ledger import Clock, Database, Jobs, Workers, boot_clock, open_database
+from app.knee.web import create_app
 from tests.unit.app.migrations import new_ledger
-from tests.unit.app.running_site import Site, site_environment
+from tests.unit.app.running_site import Site, knee_pipeline, site_environment
+from tests.unit.app.uploads import LIMIT
 
 
 class FakeTime:
@@ -64,3 +68,28 @@ def site(tmp_path: Path, pipeline: dict[str, Any]) -> Iterator[Site]:
     running.start_web()
     yield running
     running.close()
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment of a site without Redis and worker, so that every upload is accepted but waits."""
+    values = site_environment(tmp_path, knee_pipeline()) | {"FARRIER_UPLOAD_LIMIT": str(LIMIT)}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    return values
+
+
+@pytest.fixture
+def app(environment: dict[str, str]) -> FastAPI:
+    del environment
+    return create_app()
+
+
+@pytest.fixture
+def client(app: FastAPI) -> TestClient:
+    return TestClient(app, raise_server_exceptions=False)
+
+
+@pytest.fixture
+def site_jobs(environment: dict[str, str]) -> Jobs:
+    return Jobs(open_database(Path(environment["FARRIER_STATE"]) / "ledger"), boot_clock())

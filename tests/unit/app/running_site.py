@@ -54,6 +54,31 @@ def slow_step(folder: Path) -> Path:
     return steps.parent
 
 
+def stubborn_step(folder: Path) -> Path:
+    """A pipeline whose one step and its children ignore SIGTERM and never end; it writes their numbers to `starts`."""
+    steps = folder / "stubborn/steps"
+    steps.mkdir(parents=True)
+    (steps / "__init__.py").write_text("")
+    (steps / "hold.py").write_text(
+        "import os, signal, subprocess, sys, time\n"
+        "for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)\n"
+        "script = 'trap \"\" TERM; echo $$; sleep 1000 & echo $!; wait'\n"
+        "child = subprocess.Popen(['sh', '-c', script], stdout=subprocess.PIPE)\n"
+        "pids = [os.getpid(), *(int(child.stdout.readline()) for _ in range(2))]\n"
+        f"with open({str(folder / 'starts')!r}, 'a') as out: out.write(' '.join(map(str, pids)) + '\\n')\n"
+        "time.sleep(1000)\n"
+    )
+    return steps.parent
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and not merely unreaped."""
+    try:
+        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
 def knee_pipeline() -> dict[str, Any]:
     """The real pipeline of the knee stack, with the Python of the tests."""
     return {
@@ -162,6 +187,11 @@ class Site:
                 return client.get(path)
         except httpx.TransportError:
             return httpx.Response(599)
+
+    def post(self, path: str) -> httpx.Response:
+        """POST nothing to a path."""
+        with self.client() as client:
+            return client.post(path)
 
     def upload(self, path: Path = PHANTOM, headers: dict[str, str] | None = None) -> str:
         """Upload a scan; gives the job's id."""
