@@ -64,6 +64,26 @@ class Pipeline(Strict):
     models: list[ModelReference] = Field([], description="Models that the steps read: `id@version`.")
 
 
+class Secret(Strict):
+    """A secret that the administrator brings: its value stands under `farrier_secrets` in an encrypted variables file.
+
+    A service that names it finds a file of its name in `$CREDENTIALS_DIRECTORY`.
+    """
+
+    description: Line = Field(min_length=1, description="What it is, and where one gets it.")
+    required: bool = Field(True, description="Whether the stack cannot go without; else what needs it is switched off.")
+
+
+class Command(Strict):
+    """A program for administrators: `<stack>-<name>` on the host, which runs in the place of one of the services.
+
+    It has that service's user, variables, credentials, limits and sandbox.
+    """
+
+    service: Name = Field(description="The service (a key under `services`) in whose place it runs.")
+    run: PythonModule = Field(description="The program: `python -m …`, out of the service's env and source.")
+
+
 class VerifyStep(Strict):
     """One request of the verify run, sent through the front door after an activation."""
 
@@ -116,6 +136,8 @@ class Stack(Strict):
     models: list[ModelReference] = Field([], description="Weights from `stacks/models.yml`: `id@version`.")
     services: dict[Name, AnyService] = Field(min_length=1, description="The processes, by name; see the kinds below.")
     pipelines: dict[Name, Pipeline] = Field({}, description="Scientific programs that a worker runs step by step.")
+    secrets: dict[Name, Secret] = Field({}, description="Secrets from the vault, for the services that name them.")
+    commands: dict[Name, Command] = Field({}, description="Programs for administrators, on the host.")
     # pydantic's own models have something called `schema`
     database_schema: Schema | None = Field(None, alias="schema", description="Migrations of the stack's database.")
     verify: list[VerifyStep] = Field([], description="The success signal of a deploy.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
 
 _SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -45,6 +45,15 @@ def _not_ours(name: str) -> str:
     return name
 
 
+def _vault_value(value: object) -> object:
+    """The value of a secret. `ansible-inventory` tells one that is encrypted alone, and not its whole file, so."""
+    if isinstance(value, dict) and set(value) == {"__ansible_vault"}:
+        return str(value["__ansible_vault"])
+    if not isinstance(value, str):
+        raise ValueError("write a text in quotation marks")  # noqa: TRY004 - pydantic tells a ValueError
+    return value
+
+
 # A stack's name becomes a Linux user, and with a service's a unit and a socket path (108 bytes at most).
 _STACK_NAME = r"^[a-z][a-z0-9-]{0,23}$"
 _NAME = r"^[a-z][a-z0-9-]{0,31}$"
@@ -58,6 +67,7 @@ _MODEL = r"^[a-z0-9][a-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9._-]*$"
 _VARIABLE = r"^[A-Z][A-Z0-9_]*$"
 _LINE = r"^[^\x00-\x1f\x7f]*$"
 
+VaultValue = Annotated[SecretStr, BeforeValidator(_vault_value), Field(min_length=1)]
 StackName = Annotated[str, StringConstraints(pattern=_STACK_NAME)]
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
 StepName = Annotated[str, StringConstraints(pattern=_STEP)]

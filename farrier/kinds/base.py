@@ -47,6 +47,7 @@ class CodeService(Service):
 
     env: Name = Field(description="The env (a key under `envs`) that it runs in.")
     source: Name = Field("app", description="The source (a key under `sources`) that holds the module.")
+    secrets: list[Name] = Field([], description="Secrets (keys under `secrets`) that its processes may read.")
 
 
 class PythonService(CodeService):
@@ -69,6 +70,7 @@ class Surroundings:
     anchors: Mapping[str, str]  # service -> the unit that others start after
     environment: Mapping[str, str]  # for every process that runs the stack's code
     secrets: tuple[str, ...]  # credentials for every process that runs the stack's code
+    given: frozenset[str]  # secrets of the stack file whose value the host's variables hold
 
     def unit(self, service: str, suffix: str = ".service") -> str:
         """The name of a service's unit: `<stack>-<service>.service`."""
@@ -129,11 +131,12 @@ def common(name: str, service: Service, around: Surroundings) -> dict[str, Any]:
 def code_context(name: str, service: CodeService, around: Surroundings) -> dict[str, Any]:
     """What the unit templates of the kinds that run code are given besides: env, code, variables, credentials."""
     own = {"FARRIER_STACK": around.stack, "FARRIER_SERVICE": name, "FARRIER_STATE": around.state}
+    credentials = (*around.secrets, *(secret for secret in service.secrets if secret in around.given))
     return common(name, service, around) | {
         "prefix": around.prefixes[service.env],
         "code": around.code[service.source],
         "environment": own | dict(around.environment) | service.environment,
-        "credentials": {secret: f"{around.credentials}/{secret}" for secret in around.secrets},
+        "credentials": {secret: f"{around.credentials}/{secret}" for secret in credentials},
     }
 
 
