@@ -6,7 +6,6 @@ import os
 import re
 import secrets
 import shutil
-import time
 import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,11 +49,14 @@ class Storage:
         """Where an upload lies that is not accepted yet."""
         return self._folder("uploads", job_id) / "part"
 
-    def abandoned_uploads(self, age: float) -> list[str]:
-        """Jobs of which nothing but a begun upload is there, untouched for `age` seconds: its web process died."""
-        begun = self.root.glob("uploads/*/part")
-        latest = time.time() - age
-        return [part.parent.name for part in begun if part.stat().st_mtime < latest]
+    def begun_uploads(self) -> dict[str, object]:
+        """Jobs of which nothing but a begun upload is there, each with what changes while it grows."""
+        found: dict[str, object] = {}
+        for part in self.root.glob("uploads/*/part"):
+            with suppress(FileNotFoundError):  # it was accepted or dropped since we looked
+                stat = part.stat()
+                found[part.parent.name] = (stat.st_mtime_ns, stat.st_size)
+        return found
 
     def accept_upload(self, job_id: str, suffix: str) -> Path:
         """Turn the written upload into the job's input, on disk for good."""

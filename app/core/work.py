@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.ledger import Job, Jobs
+from app.core.ledger import Job, Jobs, is_full
 from app.core.pipelines import Pipeline, Step
 from app.core.runner import StepStopped, run_step
 from app.core.step import StepCall, StepError, limit
@@ -47,8 +47,10 @@ class KeepLease:
         while not self._stop.wait(min(LOOK_EVERY, self._lease / 6)):
             try:
                 kept = self._look()
-            except Exception:
-                log.exception("job %s: its lease could not be renewed", self._job.id)
+            except Exception as error:  # noqa: BLE001  whatever it is, the next look may succeed
+                log.warning("job %s: its lease could not be renewed: %s", self._job.id, error)
+                if is_full(error):  # nobody can take the job from us either, so it is not let go
+                    self._renewed = time.clock_gettime(time.CLOCK_BOOTTIME)
                 continue
             if not kept:
                 self._lost.set()
@@ -169,7 +171,7 @@ class Workshop:
                 return self.jobs.publish(job, size=size, summary=summary)
             except SQLAlchemyError:
                 if lease.lost():
-                    raise
+                    raise StepStopped from None
                 log.warning("job %s: the result could not be noted; trying again", job.id, exc_info=True)
                 time.sleep(PUBLISH_AGAIN)
 
