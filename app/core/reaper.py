@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.core.broker import Sender
@@ -50,7 +50,7 @@ class Trouble:
 class Reaper:
     """Sees to it that no job is forgotten. `owner` names this process in the election.
 
-    `gone` says whether the process that owns a job has ended for sure; `lease`: seconds of a job's.
+    `gone` says whether the process that owns a job has ended for sure; `lease` is how many seconds a job's lasts.
     """
 
     jobs: Jobs

@@ -39,7 +39,8 @@ class Service:
         """A reaper for this process, not yet started."""
         owner = f"{self.settings.service}@{self.settings.instance} {os.getpid()}"
         election = Election(self.database, self.clock, "reaper")
-        return Reaper(self.jobs, election, self.storage, self.send, owner, partial(is_gone, boot=self.boot), self.settings.lease)
+        gone = partial(is_gone, boot=self.boot)
+        return Reaper(self.jobs, election, self.storage, self.send, owner, gone, self.settings.lease)
 
     def owner(self) -> str:
         """The name under which a job is claimed by this process."""

@@ -7,13 +7,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from app.core.ledger import Database, Election, Job, Jobs, NewJob, boot_clock, is_full, open_database
 from app.core.pipelines import Pipeline
-from app.core.process import owner
+from app.core.process import is_gone, owner
 from app.core.reaper import Reaper
 from app.core.storage import Storage, new_job_id
 from app.core.work import Workshop
@@ -21,6 +22,7 @@ from tests.unit.app.migrations import new_ledger
 from tests.unit.app.running_site import slow_step, wait_for
 
 LEASE = 1.0
+BOOT = "boot"
 pytestmark = pytest.mark.timeout(30)
 
 
@@ -76,16 +78,16 @@ def workshop(tmp_path: Path, database: Database) -> Workshop:
 
 @pytest.fixture
 def reaper(workshop: Workshop, database: Database) -> Reaper:
-    election = Election(database, boot_clock(), "reaper")
-    return Reaper(workshop.jobs, election, workshop.storage, lambda _job, _queue: True, "me", LEASE)
+    election, gone = Election(database, boot_clock(), "reaper"), partial(is_gone, boot=BOOT)
+    return Reaper(workshop.jobs, election, workshop.storage, lambda _job, _queue: True, "me", gone, LEASE)
 
 
-def claimed(workshop: Workshop) -> Job:
+def claimed(workshop: Workshop, pipeline: str = "knee") -> Job:
     job_id = new_job_id()
     workshop.storage.begin_upload(job_id).write_bytes(b"scan")
     workshop.storage.accept_upload(job_id, ".nii")
-    workshop.jobs.submit(NewJob(job_id, "knee", "knee", "scan.nii", {}))
-    job = workshop.jobs.claim_next(["knee"], owner("worker@0"), LEASE)
+    workshop.jobs.submit(NewJob(job_id, "knee", pipeline, "scan.nii", {}))
+    job = workshop.jobs.claim_next(["knee"], owner("worker@0", BOOT), LEASE)
     assert job is not None
     return job
 
@@ -126,6 +128,18 @@ def test_a_full_disk_for_longer_than_the_lease_costs_a_job_no_attempt(
     done = found(workshop, job)
     assert (done.state, done.attempt) == ("done", 1)
     assert (tmp_path / "starts").read_text().count("\n") == 1
+
+
+def test_a_failure_is_noted_as_soon_as_there_is_room(workshop: Workshop, reaper: Reaper, disk: Disk) -> None:
+    job = claimed(workshop, "a pipeline that the site does not have")
+    disk.fill()
+    thread = threading.Thread(target=workshop.work, args=[job])
+    thread.start()
+    past_the_lease(workshop, job, reaper)
+    disk.empty()
+    thread.join()
+    ended = found(workshop, job)
+    assert (ended.state, ended.attempt, ended.error_code) == ("failed", 1, "CONFIG_ERROR")
 
 
 def test_a_lease_that_is_over_ends_as_soon_as_its_owner_could_have_renewed_it(
