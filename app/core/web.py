@@ -17,6 +17,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.health import OK, Check, Readiness, ask, disk_check, ledger_check, redis_check, worker_checks
+from app.core.metrics import add_metrics
 from app.core.service import Service
 
 log = logging.getLogger(__name__)
@@ -134,4 +135,5 @@ def create_web(title: str, service: Service) -> FastAPI:
     app.add_exception_handler(OperationalError, _on_ledger_error)
     app.add_exception_handler(redis.RedisError, _on_redis_error)
     _add_health(app, checks(service))
+    add_metrics(app, service)
     return app
