@@ -20,6 +20,7 @@ from app.core.docs import add_docs
 from app.core.ending import Ending
 from app.core.health import OK, Check, Readiness, ask, disk_check, ledger_check, redis_check, worker_checks
 from app.core.ledger import Job
+from app.core.metrics import add_metrics
 from app.core.openapi import Health, Live, Ready, describe, either
 from app.core.service import Service
 from app.core.stream import add_events
@@ -147,4 +148,5 @@ def create_web(title: str, service: Service, answer: Callable[[Job], Mapping[str
     add_docs(app, POLICY)
     describe(app)
     add_events(app, service, ending, answer)
+    add_metrics(app, service)
     return app
