@@ -4,10 +4,17 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from app.core.ledger import Clock, Database, Election, Workers
 from app.core.process import is_gone, owner
 from app.core.pulse import Loop
 from tests.unit.app.conftest import FakeTime
+
+
+@pytest.fixture(params=["file", "server"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def test_queue_is_live_as_long_as_a_worker_beats_on_it(workers: Workers, time: FakeTime) -> None:
