@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.core.ledger import Place, place_of
+
 REQUIRED = (
     "FARRIER_STACK",
     "FARRIER_SERVICE",
@@ -30,6 +32,7 @@ class Settings:
     service: str
     instance: str
     state: Path
+    ledger: Place
     redis_socket: Path
     pipelines: Path
     queues: tuple[str, ...]
@@ -41,6 +44,9 @@ class Settings:
     disk_reserve: int
     lease: int
     max_attempts: int
+    followers: int  # that one web process has at most
+    socket: Path | None  # that a web process listens on
+    live_socket: Path | None  # the link that the front door asks
     rate_limit: int  # jobs an hour and address; 0: no limit
 
     @property
@@ -57,6 +63,11 @@ def _number(environment: Mapping[str, str], name: str, default: int, problems: l
     return default
 
 
+def _path(environment: Mapping[str, str], name: str) -> Path | None:
+    text = environment.get(name)
+    return Path(text) if text else None
+
+
 def _credential(folder: str, name: str, problems: list[str]) -> str:
     path = Path(folder) / name
     try:
@@ -67,6 +78,14 @@ def _credential(folder: str, name: str, problems: list[str]) -> str:
     if not value:
         problems.append(f"credential {path} is empty")
     return value
+
+
+def _ledger(environment: Mapping[str, str], problems: list[str]) -> Place:
+    try:
+        return place_of(environment)
+    except (OSError, ValueError) as error:
+        problems.append(str(error))
+        return Path()
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -83,6 +102,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         service=environment["FARRIER_SERVICE"],
         instance=environment.get("FARRIER_INSTANCE", "0"),
         state=Path(environment["FARRIER_STATE"]),
+        ledger=_ledger(environment, problems),
         redis_socket=Path(environment["FARRIER_REDIS_SOCKET"]),
         pipelines=Path(environment["FARRIER_PIPELINES"]),
         queues=queues,
@@ -94,6 +114,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         disk_reserve=_number(environment, "FARRIER_DISK_RESERVE", 512 * MIB, problems),
         lease=_number(environment, "FARRIER_LEASE", 30, problems),
         max_attempts=_number(environment, "FARRIER_MAX_ATTEMPTS", 3, problems),
+        followers=_number(environment, "FARRIER_FOLLOWERS", 500, problems),
+        socket=_path(environment, "FARRIER_SOCKET"),
+        live_socket=_path(environment, "FARRIER_LIVE_SOCKET"),
         rate_limit=_number(environment, "FARRIER_RATE_LIMIT", 0, problems, least=0),
     )
     if problems:

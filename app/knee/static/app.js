@@ -9,6 +9,7 @@ let shown = null; // id of the job that is being followed
 let chosen = null; // the File to upload
 let said = "";
 let files = { suffixes: [".zip", ".dcm", ".nii.gz", ".nii", ".nrrd"], limit_bytes: 600 * 1024 * 1024 }; // until /models has answered
+let source = null; // what the site pushes about the shown job
 
 function show(element, visible) { element.hidden = !visible; }
 
@@ -59,6 +60,7 @@ function choose(picked) {
 
 function start() { // the empty form
   shown = null;
+  source?.close();
   form.reset();
   options.reset();
   choose(null);
@@ -173,13 +175,27 @@ async function ask(id) { // true once there is nothing more to ask
   return job.status === "complete" || job.status === "error";
 }
 
+function push(id) { // shows each change as it comes; true once there is nothing more to hear, false when it was cut off
+  return new Promise((done) => {
+    const events = source = new EventSource(`status/${encodeURIComponent(id)}/events`);
+    const end = (over) => { events.close(); done(over); };
+    events.onerror = () => end(false);
+    events.onmessage = (event) => {
+      const job = JSON.parse(event.data);
+      views[job.status](job);
+      if (job.status === "complete" || job.status === "error") end(true);
+    };
+  });
+}
+
 async function follow(id) {
+  source?.close();
   shown = id;
   openJob(id);
   state("Looking up the job", "", null);
   while (shown === id) {
     try {
-      if (await ask(id)) return;
+      if (await push(id) || await ask(id)) return;
     } catch {
       if (shown === id) part("detail").textContent = "The site does not answer just now; your job is not lost. Trying again …";
     }
