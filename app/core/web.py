@@ -123,10 +123,10 @@ def _add_health(app: FastAPI, tests: Mapping[str, Check]) -> None:
         return JSONResponse(summary(readiness, datetime.now(UTC)), 503 if readiness.missing else 200)
 
 
-def create_web(title: str, service: Service, answer: Callable[[Job], Mapping[str, Any]]) -> FastAPI:
+def create_web(title: str, service: Service, answer: Callable[[Job], Mapping[str, Any]] | None = None) -> FastAPI:
     """A web application with all that every application shares; its own routes are added to it.
 
-    `answer` says a job as the application's users know it.
+    `answer` says a job as the application's users know it; with it, jobs can be followed.
     """
     ending = Ending(service.settings.socket, service.settings.live_socket)
 
@@ -145,8 +145,9 @@ def create_web(title: str, service: Service, answer: Callable[[Job], Mapping[str
     app.add_exception_handler(OperationalError, _on_ledger_error)
     app.add_exception_handler(redis.RedisError, _on_redis_error)
     _add_health(app, checks(service))
+    if answer:
+        add_events(app, service, ending, answer)
+    add_metrics(app, service)
     add_docs(app, POLICY)
     describe(app)
-    add_events(app, service, ending, answer)
-    add_metrics(app, service)
     return app

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from typing import Any
 
 from anyio import to_thread
 from fastapi import HTTPException, Request
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import ClientDisconnect
 
 from app.core.archive import BadArchive
@@ -15,10 +18,12 @@ from app.core.pipelines import OptionError
 from app.core.rate import address_of, check_rate, client_hash
 from app.core.service import Service
 from app.core.storage import new_job_id
+from app.knee.answers import accepted
 from app.knee.form import read_wishes
 from app.knee.scan import check_scan, suffix_of
 from app.knee.volume import NotAScan
 
+log = logging.getLogger(__name__)
 LONGEST_NAME = 255  # characters of a file's name that are kept to show
 
 
@@ -27,7 +32,8 @@ async def receive(service: Service, request: Request, *, verify: bool) -> Job:
     job_id = new_job_id()
     settings, storage = service.settings, service.storage
     client = None if verify else client_hash(address_of(request), settings.verify_token)
-    await to_thread.run_sync(_check_rate, service, client)
+    if settings.rate_limit:
+        await to_thread.run_sync(_check_rate, service, client)
     limits = Limits(settings.upload_limit, settings.disk_reserve)
     check_length(request.headers.get("content-length"), limits, storage.free())
     try:
@@ -73,10 +79,20 @@ def _accept(service: Service, job_id: str, form: Form, client: str | None) -> Jo
         email=wishes.email,
         client=client,
     )
-    return service.jobs.submit(new)
+    return service.jobs.submit(new, sent=True)
 
 
 def announce(service: Service, job: Job) -> None:
     """Wake a worker. Where that fails the job stays queued, and the reaper tries again."""
     if service.send(job.id, job.queue):
-        service.jobs.mark_sent(job.id)
+        return
+    try:
+        service.jobs.mark_unsent(job.id)
+    except SQLAlchemyError:  # the job is accepted; its message counts as lost, for which the reaper is there too
+        log.warning("job %s: it could not be noted that no message was sent", job.id, exc_info=True)
+
+
+def welcome(service: Service, job: Job) -> dict[str, Any]:
+    """Wake a worker for an accepted job, and give the answer to its user."""
+    announce(service, job)
+    return accepted(service.jobs, job)
