@@ -38,9 +38,19 @@ PositiveDuration = Annotated[
 Duration = Annotated[int, BeforeValidator(parse_duration, json_schema_input_type=int | str), Field(ge=0, le=30 * 86400)]
 
 
+# The plan's own variables. The other FARRIER_ ones are settings of the stack's code, which a stack file may choose.
+_PLANNED = re.compile(
+    r"FARRIER_(STACK|SERVICE|INSTANCE|STATE|QUEUES|PIPELINES|RELEASE|BOOT_ID|PUBLIC_URL|\w+_SOCKET|\w+_TIMER)"
+)
+
+
 def _not_ours(name: str) -> str:
     """What Farrier itself gives to a process cannot be given another value by the way."""
-    if name.startswith(("FARRIER_", "PYTHON", "LD_")) or name in ("PATH", "CREDENTIALS_DIRECTORY", "HOME", "USER"):
+    if (
+        _PLANNED.fullmatch(name)
+        or name.startswith(("PYTHON", "LD_"))
+        or name in ("PATH", "CREDENTIALS_DIRECTORY", "HOME", "USER")
+    ):
         raise ValueError(f"{name} is Farrier's own to set; choose another name")
     return name
 

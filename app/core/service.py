@@ -42,7 +42,7 @@ def open_service(environment: Mapping[str, str]) -> Service:
         settings=settings,
         clock=clock,
         database=database,
-        jobs=Jobs(database, clock, settings.max_attempts),
+        jobs=Jobs(database, clock, settings.max_attempts, kept=settings.result_hours * 3600.0),
         workers=Workers(database, clock),
         storage=Storage(settings.state),
         pipelines=read_pipelines(settings.pipelines),

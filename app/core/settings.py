@@ -16,6 +16,8 @@ REQUIRED = (
     "CREDENTIALS_DIRECTORY",
 )
 MIB = 1024 * 1024
+YES = ("true", "1", "yes", "on")
+NO = ("false", "0", "no", "off", "")
 
 
 class SettingsError(ValueError):
@@ -42,6 +44,11 @@ class Settings:
     lease: int
     max_attempts: int
     rate_limit: int  # jobs an hour and address; 0: no limit
+    result_hours: int  # that a job's files are kept after its end
+    cleanup_timer: str  # the unit that deletes what is due; empty: none
+    cleanup_patience: int  # seconds without a clean-up after which the site is not ready
+    mail_timer: str  # the unit that sends mail; empty: none, and nobody's address is kept
+    pii_logging: bool  # whether logs may name users and their files
 
     @property
     def worker_name(self) -> str:
@@ -55,6 +62,13 @@ def _number(environment: Mapping[str, str], name: str, default: int, problems: l
         return int(text)
     problems.append(f"{name} is {text!r}; write a whole number of at least {least}")
     return default
+
+
+def _switch(environment: Mapping[str, str], name: str, problems: list[str]) -> bool:
+    text = environment.get(name, "false").lower()
+    if text not in YES + NO:
+        problems.append(f"{name} is {text!r}; write true or false")
+    return text in YES
 
 
 def _credential(folder: str, name: str, problems: list[str]) -> str:
@@ -95,6 +109,11 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         lease=_number(environment, "FARRIER_LEASE", 30, problems),
         max_attempts=_number(environment, "FARRIER_MAX_ATTEMPTS", 3, problems),
         rate_limit=_number(environment, "FARRIER_RATE_LIMIT", 0, problems, least=0),
+        result_hours=_number(environment, "FARRIER_RESULT_HOURS", 24, problems),
+        cleanup_timer=environment.get("FARRIER_CLEANUP_TIMER", ""),
+        cleanup_patience=_number(environment, "FARRIER_CLEANUP_PATIENCE", 3600, problems),
+        mail_timer=environment.get("FARRIER_MAIL_TIMER", ""),
+        pii_logging=_switch(environment, "PII_LOGGING_ENABLED", problems),
     )
     if problems:
         raise SettingsError("; ".join(problems))

@@ -226,7 +226,16 @@ class _StackResolver:
             environment["FARRIER_QUEUES"] = ",".join(queues)
         if self.config:
             environment["FARRIER_PIPELINES"] = next(iter(self.config))
-        return environment
+        routes = self._routes()
+        if routes:
+            environment["FARRIER_PUBLIC_URL"] = self._url(routes[0])
+        return environment | self.stack.environment
+
+    def _url(self, route: RoutePlan) -> str:
+        """Where people find the stack."""
+        port = self.inputs.host.https_port
+        host = f"[{route.host}]" if ":" in route.host else route.host
+        return f"https://{host}{'' if port == 443 else f':{port}'}{route.path}".rstrip("/")
 
     def _config(self) -> dict[str, str]:
         """The pipelines file, named by its hash, so that the units that read it restart when it changes."""

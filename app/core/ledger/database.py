@@ -41,6 +41,12 @@ class Database:
         with self._reader.connect() as connection:
             yield connection
 
+    def checkpoint(self) -> None:
+        """Bring SQLite's log into the database and empty it: what was deleted would stay in it for a while."""
+        if self._reader.dialect.name == "sqlite":
+            with self._reader.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Close all pooled connections."""
         self._engine.dispose()
@@ -54,6 +60,8 @@ def _prepare(connection: Any, _record: Any) -> None:
     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     # FULL: an accepted job must survive a power cut, not only a crash.
     cursor.execute("PRAGMA synchronous=FULL")
+    # What is deleted or blanked is overwritten, too: it may have been an address.
+    cursor.execute("PRAGMA secure_delete=ON")
     cursor.close()
 
 
@@ -68,7 +76,7 @@ def open_database(folder: Path) -> Database:
     if not file.is_file():
         raise LedgerMismatch(f"there is no ledger {file}: run {MIGRATE}")
     url = URL.create("sqlite", database=str(file))
-    engine, reader = create_engine(url), create_engine(url)
+    engine, reader = create_engine(url, hide_parameters=True), create_engine(url, hide_parameters=True)
     for each in (engine, reader):
         event.listen(each, "connect", _prepare)
     event.listen(engine, "begin", _begin_immediate)

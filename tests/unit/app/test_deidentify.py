@@ -19,11 +19,11 @@ import SimpleITK
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     MRImageStorage,
-    UID,
 )
 
 from app.knee.deidentify import CannotClean, clean_scan
