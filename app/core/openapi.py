@@ -76,16 +76,25 @@ def field_schema(option: Option) -> dict[str, Any]:
     return told | {"anyOf": [number, {"type": "string", "const": ""}]}
 
 
-def upload_body(fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The request body of an upload: a form with the field `file` and these."""
-    file = {"type": "string", "format": "binary", "description": "One file, with its name."}
+def upload_body(fields: Mapping[str, Mapping[str, Any]], example: str) -> dict[str, Any]:
+    """The request body of an upload: a form with the field `file`, whose name is like `example`, and these fields."""
     schema = {
         "type": "object",
         "required": ["file"],
-        "properties": {"file": file, **fields},
+        "properties": {"file": {"type": "string", "format": "binary"}, **fields},
         "additionalProperties": False,
     }
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+    disposition = {"schema": {"type": "string"}, "example": f'form-data; name="file"; filename="{example}"'}
+    form = {"schema": schema, "encoding": {"file": {"headers": {"Content-Disposition": disposition}}}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": form}}}
+
+
+def leads_to(field: str, **operations: str) -> dict[str, Any]:
+    """The links of an answer by name: operations whose path takes a field of this answer under the same name."""
+    return {
+        name: {"operationId": operation, "parameters": {field: f"$response.body#/{field}"}}
+        for name, operation in operations.items()
+    }
 
 
 def describe(app: FastAPI) -> None:

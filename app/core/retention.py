@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
+from typing import TypeVar
 
 from app.core.ledger import Job, State
 from app.core.ledger.lifetime import ENDED, Lifetime
@@ -20,6 +22,7 @@ from app.core.service import Service, open_service
 from app.core.storage import Storage, Stray
 
 log = logging.getLogger(__name__)
+Each = TypeVar("Each")
 STRAY_AGE = 3600.0  # seconds without a change after which files that belong to no job are abandoned
 AT_ONCE = 500  # jobs asked of the ledger, and noted, at a time
 
@@ -76,14 +79,9 @@ def is_abandoned(stray: Stray, job: Job | None) -> bool:
     return False  # uploads and logs of a job go when it ends, and when it expires
 
 
-def _batches[Each](all_of_them: Iterable[Each]) -> Iterable[list[Each]]:
-    batch: list[Each] = []
-    for each in all_of_them:
-        batch.append(each)
-        if len(batch) == AT_ONCE:
-            yield batch
-            batch = []
-    if batch:
+def _batches(all_of_them: Iterable[Each]) -> Iterator[list[Each]]:
+    rest = iter(all_of_them)
+    while batch := list(islice(rest, AT_ONCE)):
         yield batch
 
 

@@ -7,15 +7,16 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.ledger import Job, Jobs
-from app.core.pipelines import Pipeline
-from app.core.runner import StepCall, StepError, StepStopped, run_step
+from app.core.pipelines import Pipeline, Step
+from app.core.runner import StepStopped, run_step
+from app.core.step import StepCall, StepError, limit
 from app.core.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -114,6 +115,23 @@ class Meter:
             log.warning("job %s: its progress could not be noted", self.job.id, exc_info=True)
 
 
+def _call(pipeline: Pipeline, step: Step, work: Path, elapsed: float) -> StepCall:
+    """The step as it is called `elapsed` seconds after the job began."""
+    timeout, late = limit(step.name, step.timeout, pipeline.timeout, elapsed)
+    return StepCall(
+        name=step.name,
+        python=step.python or pipeline.python,
+        code=pipeline.code,
+        work=work,
+        timeout=timeout,
+        environment=step.environment,
+        error=step.error,
+        exit_codes=step.exit_codes,
+        command=step.command,
+        late=late,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Workshop:
     """Everything that working on jobs needs."""
@@ -201,8 +219,10 @@ class Workshop:
         }
         meter = Meter(self.jobs, job, len(pipeline.steps))
         summary: dict[str, Any] = {}
+        began = time.monotonic()
         for step in pipeline.steps:
-            call = StepCall(step.name, pipeline.python, pipeline.code, work, step.timeout, job.options, config)
+            call = _call(pipeline, step, work, elapsed=time.monotonic() - began)
+            call = replace(call, options=job.options, config=config)
             result = self._step(call, job, meter, lease)
             told = result.get("summary")
             summary |= dict(list(told.items())[:SUMMARY_LIMIT]) if isinstance(told, dict) else {}

@@ -9,7 +9,7 @@ from app.core.ledger.job import remaining
 from app.core.ledger.totals import Totals
 from app.core.pipelines import ChoiceOption, NumberOption
 from app.core.service import Service
-from app.knee.form import models, ordered
+from app.knee.form import labels, models, ordered
 from app.knee.scan import SUFFIXES
 
 HOUR = 3600.0  # seconds
@@ -97,7 +97,7 @@ def offer(service: Service) -> dict[str, Any]:
         "nsm_types": list(nsm.choices) if isinstance(nsm, ChoiceOption) else [],
         "defaults": {name: option.default for name, option in merged.items()},
         "ranges": {name: {"min": option.minimum, "max": option.maximum} for name, option in numbers.items()},
-        "model_labels": {model: model for model in offered},
+        "model_labels": labels(service.pipelines),
         "pipelines": [
             {
                 "name": name,

@@ -42,6 +42,15 @@ def models(pipelines: Mapping[str, Pipeline]) -> dict[str, str]:
     return found
 
 
+def labels(pipelines: Mapping[str, Pipeline]) -> dict[str, str]:
+    """What people call each segmentation model that can be chosen here."""
+    chosen = {model: pipelines[name].options[MODEL] for model, name in models(pipelines).items()}
+    return {
+        model: option.titles.get(model, model) if isinstance(option, ChoiceOption) else model
+        for model, option in chosen.items()
+    }
+
+
 def _chosen(pipelines: Mapping[str, Pipeline], model: str) -> str:
     if not model:
         return PIPELINE

@@ -17,7 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from app.core.ledger import Job, State
 from app.core.ledger.lifetime import Lifetime
 from app.core.ledger.totals import totals
-from app.core.openapi import problems, upload_body
+from app.core.openapi import leads_to, problems, upload_body
 from app.core.service import Service, open_service
 from app.core.web import create_web
 from app.knee.answers import EXPIRED, accepted, offer, stats, status
@@ -28,6 +28,9 @@ from app.knee.upload import announce, receive
 STATIC = Path(__file__).parent / "static"
 VERIFY = "x-farrier-verify"
 Token = Annotated[str | None, Header(alias=VERIFY, description="For the deploy's own test jobs only.")]
+NEXT: dict[int | str, dict[str, Any]] = {
+    201: {"links": leads_to("job_id", status="status", download="download", cancel="cancel")}
+}
 ZIP: dict[int | str, dict[str, Any]] = {
     200: {"description": "The zip.", "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -50,13 +53,13 @@ def _find(service: Service, job_id: str) -> Job:
 
 
 def _add_upload(app: FastAPI, service: Service) -> None:
-    body = upload_body(form_schema(service.pipelines))
+    body = upload_body(form_schema(service.pipelines), "knee.nii.gz")
 
     @app.post(
         "/upload",
         status_code=201,
         response_model=Accepted,
-        responses=problems(400, 403, 413, 429, 500, 503, 507),
+        responses=NEXT | problems(400, 403, 413, 429, 500, 503, 507),
         openapi_extra=body,
     )
     async def upload(request: Request, token: Token = None) -> dict[str, Any]:
@@ -67,12 +70,17 @@ def _add_upload(app: FastAPI, service: Service) -> None:
 
 
 def _add_jobs(app: FastAPI, service: Service) -> None:
-    @app.get("/status/{job_id}", response_model=Status, responses=problems(404, 500, 503))
+    @app.get("/status/{job_id}", operation_id="status", response_model=Status, responses=problems(404, 500, 503))
     def show(job_id: str) -> dict[str, Any]:
         """How far a job is."""
         return status(service.jobs, _find(service, job_id))
 
-    @app.get("/download/{job_id}", response_class=FileResponse, responses=ZIP | problems(400, 404, 500, 503))
+    @app.get(
+        "/download/{job_id}",
+        operation_id="download",
+        response_class=FileResponse,
+        responses=ZIP | problems(400, 404, 500, 503),
+    )
     def download(job_id: str) -> FileResponse:
         """The result of a job, as a zip."""
         job = _find(service, job_id)
@@ -87,7 +95,7 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
 
 
 def _add_ends(app: FastAPI, service: Service) -> None:
-    @app.post("/cancel/{job_id}", response_model=Status, responses=problems(404, 409, 500, 503))
+    @app.post("/cancel/{job_id}", operation_id="cancel", response_model=Status, responses=problems(404, 409, 500, 503))
     def cancel(job_id: str) -> dict[str, Any]:
         """End a job that waits or runs; 409 where it has ended already."""
         wanted = service.jobs.cancel(job_id)

@@ -85,7 +85,8 @@ def _references(loaded: Loaded) -> Iterator[Problem]:
 def _pipelines(loaded: Loaded) -> Iterator[Problem]:
     stack = loaded.stack
     for name, pipeline in stack.pipelines.items():
-        yield from _known(loaded, ("pipelines", name, "env"), pipeline.env, stack.envs, "env")
+        for place, env in pipeline.envs():
+            yield from _known(loaded, ("pipelines", name, *place), env, stack.envs, "env")
         yield from _known(loaded, ("pipelines", name, "source"), pipeline.source, stack.sources, "source")
         for index, model in enumerate(pipeline.models):
             yield from _known(loaded, ("pipelines", name, "models", index), model, dict.fromkeys(stack.models), "model")

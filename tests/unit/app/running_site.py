@@ -16,6 +16,9 @@ from typing import Any
 
 import httpx
 
+from farrier.document import read
+from farrier.pipelines import Places, pipeline_data
+from farrier.stack import Stack
 from tests.unit.app.migrations import new_ledger
 
 REPOSITORY = Path(__file__).parents[3]
@@ -80,15 +83,11 @@ def is_running(pid: int) -> bool:
 
 
 def knee_pipeline() -> dict[str, Any]:
-    """The real pipeline of the knee stack, with the Python of the tests."""
-    return {
-        "title": "Knee",
-        "python": sys.executable,
-        "code": str(KNEE / "pipeline"),
-        "steps": [{"name": "segment", "timeout": 60}, {"name": "measure", "timeout": 60}],
-        "options": {"smoothing": {"type": "integer", "default": 1, "minimum": 0, "maximum": 2}},
-        "models": {"knee-phantom-classes": str(KNEE / "models")},
-    }
+    """The pipeline of the knee's stack file, with the Python of the tests."""
+    stack = read(KNEE / "stack.yml", "stack.yml").validate(Stack)
+    pipeline = stack.pipelines["knee"]
+    places = Places({pipeline.env: sys.prefix}, {pipeline.source: str(KNEE / "pipeline")}, "")
+    return pipeline_data(pipeline, places) | {"models": {"knee-phantom-classes": str(KNEE / "models")}}
 
 
 def site_environment(folder: Path, pipeline: Mapping[str, Any]) -> dict[str, str]:

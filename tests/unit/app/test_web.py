@@ -13,7 +13,7 @@ from app.core.ledger import Jobs, Workers, boot_clock, open_database
 from app.core.storage import Storage
 from app.knee.web import create_app
 from tests.unit.app.running_site import PHANTOM, TOKEN
-from tests.unit.app.scans import nifti
+from tests.unit.app.scans import nifti as header
 from tests.unit.app.uploads import LIMIT, upload, uploads
 
 PART = b"--x\r\nContent-Disposition: form-data; %s\r\n\r\n"
@@ -42,16 +42,17 @@ def test_upload_is_accepted_and_waits(client: TestClient, environment: dict[str,
         ({"smoothing": "3"}, 400, "smoothing: '3' is not allowed; give a number from 0 to 2"),
         ({"smoothing": "nan"}, 400, "smoothing: 'nan' is not allowed"),
         ({"segmentation_model": "nnunet_fullres"}, 400, "segmentation_model: 'nnunet_fullres' is not installed here"),
+        ({"smooth": "1"}, 400, "smooth: there is no such option"),
         ({"smoothing": "x" * 70_000}, 400, "too long"),
     ],
 )
 def test_options(client: TestClient, site_jobs: Jobs, data: dict[str, str], status: int, text: str) -> None:
-    code, body = upload(client, "a.nii", nifti(10, 11, 12), data=data)
+    code, body = upload(client, "a.nii", header(10, 11, 12), data=data)
     assert (code, text in body.get("detail", "")) == (status, True), body
     if code == 201:
         job = site_jobs.find(body["job_id"])
         assert job is not None
-        assert job.options == {"smoothing": int(data["smoothing"] or "1")}
+        assert job.options["smoothing"] == int(data["smoothing"] or "1")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_broken_forms_are_refused(
 def test_file_over_the_limit_is_refused_with_and_without_announcement(
     client: TestClient, environment: dict[str, str]
 ) -> None:
-    status, body = upload(client, "a.nii", nifti(10, 11, 12) + bytes(LIMIT))
+    status, body = upload(client, "a.nii", header(10, 11, 12) + bytes(LIMIT))
     assert (status, "larger than" in body["detail"]) == (413, True)
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.nii"\r\n\r\n'
     chunks = (part for part in [head, *[bytes(65536)] * (LIMIT // 65536 + 2), b"\r\n--x--\r\n"])
@@ -88,7 +89,7 @@ def test_file_over_the_limit_is_refused_with_and_without_announcement(
 
 def test_full_disk_is_told_before_the_upload(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Storage, "free", lambda _: 1000)
-    status, body = upload(client, "a.nii", nifti(10, 11, 12))
+    status, body = upload(client, "a.nii", header(10, 11, 12))
     assert (status, "no room" in body["detail"]) == (507, True)
 
 
@@ -108,14 +109,14 @@ def test_trouble_while_accepting_is_told_and_leaves_nothing(
         raise error
 
     monkeypatch.setattr(Jobs, "submit", fail)
-    answer = client.post("/upload", files={"file": ("a.nii", nifti(10, 11, 12))})
+    answer = client.post("/upload", files={"file": ("a.nii", header(10, 11, 12))})
     assert answer.status_code == status
     assert ("retry-after" in answer.headers) is (status != 500)
     assert uploads(environment) == []
 
 
 def test_job_is_shown_through_its_states(client: TestClient, site_jobs: Jobs, environment: dict[str, str]) -> None:
-    job_id = upload(client, "a.nii", nifti(10, 11, 12))[1]["job_id"]
+    job_id = upload(client, "a.nii", header(10, 11, 12))[1]["job_id"]
     assert client.get(f"/download/{job_id}").status_code == 400
     job = site_jobs.claim_next(["knee"], "w", 30)
     assert job is not None
@@ -138,7 +139,7 @@ def test_job_is_shown_through_its_states(client: TestClient, site_jobs: Jobs, en
 
 
 def test_failed_job_tells_message_and_code(client: TestClient, site_jobs: Jobs) -> None:
-    job_id = upload(client, "a.nii", nifti(10, 11, 12))[1]["job_id"]
+    job_id = upload(client, "a.nii", header(10, 11, 12))[1]["job_id"]
     job = site_jobs.claim_next(["knee"], "w", 30)
     assert job is not None
     site_jobs.fail(job, code="TIMEOUT", message="too slow")
@@ -187,9 +188,9 @@ def test_unknown_is_404_as_json(client: TestClient, path: str) -> None:
 
 
 def test_verify_token_must_be_right(client: TestClient, site_jobs: Jobs) -> None:
-    status, body = upload(client, "a.nii", nifti(10, 11, 12), headers={"x-farrier-verify": "guess"})
+    status, body = upload(client, "a.nii", header(10, 11, 12), headers={"x-farrier-verify": "guess"})
     assert (status, "token" in body["detail"]) == (403, True)
-    _, body = upload(client, "a.nii", nifti(10, 11, 12), headers={"x-farrier-verify": TOKEN})
+    _, body = upload(client, "a.nii", header(10, 11, 12), headers={"x-farrier-verify": TOKEN})
     job = site_jobs.find(body["job_id"])
     assert job is not None
     assert job.verify

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 import time
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,35 @@ def claimed(workshop: Workshop, pipeline: str = "knee") -> Job:
     job = workshop.jobs.claim_next(["knee"], "me", LEASE)
     assert job is not None
     return job
+
+
+def test_pipeline_without_steps_gives_an_empty_result_and_starts_no_process(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noop = Pipeline.model_validate({"title": "No-op", "python": "/none", "code": "/none", "steps": ()})
+    monkeypatch.setattr(subprocess, "Popen", None)
+    job = claimed(workshop)
+    replace(workshop, pipelines={"knee": noop}).work(job)
+    done = workshop.jobs.find(job.id)
+    assert done is not None
+    assert (done.state, done.summary) == ("done", {})
+    with zipfile.ZipFile(workshop.storage.result(job.id, job.attempt)) as archive:
+        assert archive.namelist() == []
+
+
+@pytest.mark.parametrize(
+    ("step", "whole", "told"),
+    [(0.5, 60, "Step hold did not end within 0.5 s"), (60, 0.5, "The job did not end within 0.5 s and was stopped in")],
+)
+def test_limits_of_step_and_job_end_the_job(workshop: Workshop, step: float, whole: float, told: str) -> None:
+    hold = workshop.pipelines["knee"]
+    steps = (hold.steps[0].model_copy(update={"timeout": step}),)
+    job = claimed(workshop)
+    replace(workshop, pipelines={"knee": hold.model_copy(update={"timeout": whole, "steps": steps})}).work(job)
+    failed = workshop.jobs.find(job.id)
+    assert failed is not None
+    assert (failed.error_code, told in (failed.error_message or "")) == ("TIMEOUT", True)
+    assert told in workshop.storage.log(job.id).read_text()
 
 
 def left(workshop: Workshop, kind: str) -> list[str]:
