@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.core.broker import Sender
 from app.core.ledger import Election, Jobs
-from app.core.process import is_gone
 from app.core.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -21,13 +21,17 @@ VERIFY_AGE = 3600.0  # seconds that a verify job which nobody deleted is kept
 
 @dataclass(slots=True)
 class Reaper:
-    """Sees to it that no job is forgotten. `owner` names this process in the election."""
+    """Sees to it that no job is forgotten. `owner` names this process in the election.
+
+    `gone` says whether the process that owns a job has ended for sure.
+    """
 
     jobs: Jobs
     election: Election
     storage: Storage
     send: Sender
     owner: str
+    gone: Callable[[str], bool]
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
@@ -59,7 +63,7 @@ class Reaper:
 
     def _end_dead_leases(self) -> None:
         for job in self.jobs.running():
-            if self.jobs.is_dead(job, is_gone) and self.jobs.take_back(job):
+            if self.jobs.is_dead(job, self.gone) and self.jobs.take_back(job):
                 log.warning("job %s: attempt %d by %s is dead", job.id, job.attempt, job.owner)
 
     def _send(self) -> None:

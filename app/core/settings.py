@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.core.ledger import Place, place_of
+
 REQUIRED = (
     "FARRIER_STACK",
     "FARRIER_SERVICE",
@@ -32,6 +34,7 @@ class Settings:
     service: str
     instance: str
     state: Path
+    ledger: Place
     redis_socket: Path
     pipelines: Path
     queues: tuple[str, ...]
@@ -83,6 +86,14 @@ def _credential(folder: str, name: str, problems: list[str]) -> str:
     return value
 
 
+def _ledger(environment: Mapping[str, str], problems: list[str]) -> Place:
+    try:
+        return place_of(environment)
+    except (OSError, ValueError) as error:
+        problems.append(str(error))
+        return Path()
+
+
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the settings from an environment; raises SettingsError that lists every problem at once."""
     problems = [f"{name} is not set" for name in REQUIRED if not environment.get(name)]
@@ -97,6 +108,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         service=environment["FARRIER_SERVICE"],
         instance=environment.get("FARRIER_INSTANCE", "0"),
         state=Path(environment["FARRIER_STATE"]),
+        ledger=_ledger(environment, problems),
         redis_socket=Path(environment["FARRIER_REDIS_SOCKET"]),
         pipelines=Path(environment["FARRIER_PIPELINES"]),
         queues=queues,

@@ -14,7 +14,6 @@ from app.core.consumer import tick_step
 from app.core.ledger import Job
 from app.core.notify import notify
 from app.core.privacy import quiet_logs
-from app.core.process import owner
 from app.core.pulse import LASTS, Loop, Pulse
 from app.core.reaper import Reaper
 from app.core.service import Service, open_service
@@ -56,7 +55,7 @@ def claim(service: Service) -> Job | None:
     settings = service.settings
     if service.workers.is_draining(settings.worker_name):
         return None
-    return service.jobs.claim_next(settings.queues, owner(settings.worker_name), settings.lease, settings.release)
+    return service.jobs.claim_next(settings.queues, service.owner(), settings.lease, settings.release)
 
 
 @shared_task(name=WAKE)

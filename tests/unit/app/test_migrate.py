@@ -15,8 +15,9 @@ import pytest
 from sqlalchemy import create_engine
 
 from app.core.ledger import Clock, Job, Jobs, LedgerMismatch, NewJob, open_database
+from app.core.ledger.home import Failed, Refused
 from app.core.ledger.layout import layout_of
-from app.core.ledger.migrate import Failed, Refused, main
+from app.core.ledger.migrate import main
 from app.core.ledger.revisions import Revisions
 from app.core.ledger.tables import SCHEMA, metadata
 from app.core.storage import new_job_id
