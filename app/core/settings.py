@@ -40,6 +40,7 @@ class Settings:
     queues: tuple[str, ...]
     redis_password: str
     verify_token: str
+    metrics_token: str | None
     release: str
     boot_id: str | None
     upload_limit: int
@@ -94,6 +95,11 @@ def _ledger(environment: Mapping[str, str], problems: list[str]) -> Place:
         return Path()
 
 
+def _optional(folder: str, name: str, problems: list[str]) -> str | None:
+    """A secret of the stack file that the host may go without."""
+    return _credential(folder, name, problems) if (Path(folder) / name).exists() else None
+
+
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the settings from an environment; raises SettingsError that lists every problem at once."""
     problems = [f"{name} is not set" for name in REQUIRED if not environment.get(name)]
@@ -114,6 +120,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         queues=queues,
         redis_password=_credential(credentials, "redis-password", problems),
         verify_token=_credential(credentials, "verify-token", problems),
+        metrics_token=_optional(credentials, "metrics-token", problems),
         release=environment.get("FARRIER_RELEASE", ""),
         boot_id=environment.get("FARRIER_BOOT_ID") or None,
         upload_limit=_number(environment, "FARRIER_UPLOAD_LIMIT", 600 * MIB, problems),

@@ -29,6 +29,7 @@ from app.core.health import (
     worker_checks,
 )
 from app.core.ledger.lifetime import Lifetime
+from app.core.metrics import add_metrics
 from app.core.openapi import Health, Live, Ready, describe, either
 from app.core.privacy import quiet_logs
 from app.core.service import Service
@@ -153,6 +154,7 @@ def create_web(title: str, service: Service) -> FastAPI:
     app.add_exception_handler(OperationalError, _on_ledger_error)
     app.add_exception_handler(redis.RedisError, _on_redis_error)
     _add_health(app, checks(service))
+    add_metrics(app, service)
     add_docs(app, POLICY)
     describe(app)
     return app
