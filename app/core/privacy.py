@@ -8,8 +8,8 @@ import traceback
 from typing import Any
 
 EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-# The name of a scan as a user's computer has it; `input.nii.gz` is ours.
-SCAN = re.compile(r"(?<![\w/.-])(?!input\.)[^\s/'\"]{1,255}\.(?:nii\.gz|nii|dcm|nrrd|zip)\b", re.IGNORECASE)
+# The name of a scan as a user's computer has it; `input.nii.gz` and `result.zip` are ours.
+SCAN = re.compile(r"(?<![^\s/'\"])(?!input\.|result\.zip)[^\s/'\"]+\.(?:nii\.gz|nii|dcm|nrrd|zip)\b", re.IGNORECASE)
 
 
 def blank(text: str) -> str:
