@@ -18,6 +18,8 @@ REQUIRED = (
     "CREDENTIALS_DIRECTORY",
 )
 MIB = 1024 * 1024
+YES = ("true", "1", "yes", "on")
+NO = ("false", "0", "no", "off", "")
 
 
 class SettingsError(ValueError):
@@ -49,6 +51,11 @@ class Settings:
     followers: int  # that one web process has at most
     socket: Path | None  # that a web process listens on
     live_socket: Path | None  # the link that the front door asks
+    result_hours: int  # that a job's files are kept after its end
+    cleanup_timer: str  # the unit that deletes what is due; empty: none
+    cleanup_patience: int  # seconds without a clean-up after which the site is not ready
+    mail_timer: str  # the unit that sends mail; empty: none, and nobody's address is kept
+    pii_logging: bool  # whether logs may name users and their files
 
     @property
     def worker_name(self) -> str:
@@ -67,6 +74,13 @@ def _number(environment: Mapping[str, str], name: str, default: int, problems: l
 def _path(environment: Mapping[str, str], name: str) -> Path | None:
     text = environment.get(name)
     return Path(text) if text else None
+
+
+def _switch(environment: Mapping[str, str], name: str, problems: list[str]) -> bool:
+    text = environment.get(name, "false").lower()
+    if text not in YES + NO:
+        problems.append(f"{name} is {text!r}; write true or false")
+    return text in YES
 
 
 def _credential(folder: str, name: str, problems: list[str]) -> str:
@@ -125,6 +139,11 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         followers=_number(environment, "FARRIER_FOLLOWERS", 500, problems),
         socket=_path(environment, "FARRIER_SOCKET"),
         live_socket=_path(environment, "FARRIER_LIVE_SOCKET"),
+        result_hours=_number(environment, "FARRIER_RESULT_HOURS", 24, problems),
+        cleanup_timer=environment.get("FARRIER_CLEANUP_TIMER", ""),
+        cleanup_patience=_number(environment, "FARRIER_CLEANUP_PATIENCE", 3600, problems),
+        mail_timer=environment.get("FARRIER_MAIL_TIMER", ""),
+        pii_logging=_switch(environment, "PII_LOGGING_ENABLED", problems),
     )
     if problems:
         raise SettingsError("; ".join(problems))

@@ -68,6 +68,7 @@ class Surroundings:
     prefixes: Mapping[str, str]  # env -> prefix
     code: Mapping[str, str]  # source -> folder
     anchors: Mapping[str, str]  # service -> the unit that others start after
+    public_url: str  # where people find the stack; empty where nobody does
     environment: Mapping[str, str]  # for every process that runs the stack's code
     secrets: tuple[str, ...]  # credentials for every process that runs the stack's code
     given: frozenset[str]  # secrets of the stack file whose value the host's variables hold

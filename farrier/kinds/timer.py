@@ -30,7 +30,10 @@ class Timer(CodeService):
 
 def _resolve(name: str, service: Timer, around: Surroundings) -> Resolved:
     timer = around.unit(name, ".timer")
-    context = code_context(name, service, around) | {
+    context = code_context(name, service, around)
+    # Only programs that write to people need it; a service that does not know it needs no restart for a new address.
+    context["environment"] |= {"FARRIER_PUBLIC_URL": around.public_url} if around.public_url else {}
+    context |= {
         "run": service.run,
         "every": service.every,
         "timeout": service.timeout,
