@@ -59,7 +59,7 @@ class Pipeline(Strict):
     title: Line = Field(description="What people call it.")
     env: Name = Field(description="The env of the steps.")
     source: Name = Field("pipeline", description="The source that holds the package `steps`.")
-    steps: list[Step] = Field(min_length=1, description="In this order.")
+    steps: list[Step] = Field(description="In this order. None makes a job that does nothing, for tests of the site.")
     options: dict[str, Option] = Field({}, description="Given to every step as `--options`.")
     models: list[ModelReference] = Field([], description="Models that the steps read: `id@version`.")
 

@@ -81,12 +81,12 @@ class Step(_Strict):
 
 
 class Pipeline(_Strict):
-    """Steps that run one after the other over one work folder, with the Python of their own env."""
+    """Steps that run one after the other over one work folder, with the Python of their own env; none is a no-op."""
 
     title: str
     python: Path
     code: Path
-    steps: tuple[Step, ...] = Field(min_length=1)
+    steps: tuple[Step, ...]
     options: dict[str, Option] = {}
     models: dict[str, Path] = {}
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 import time
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,20 @@ def claimed(workshop: Workshop, pipeline: str = "knee") -> Job:
     job = workshop.jobs.claim_next(["knee"], "me", LEASE)
     assert job is not None
     return job
+
+
+def test_pipeline_without_steps_gives_an_empty_result_and_starts_no_process(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noop = Pipeline.model_validate({"title": "No-op", "python": "/none", "code": "/none", "steps": ()})
+    monkeypatch.setattr(subprocess, "Popen", None)
+    job = claimed(workshop)
+    replace(workshop, pipelines={"knee": noop}).work(job)
+    done = workshop.jobs.find(job.id)
+    assert done is not None
+    assert (done.state, done.summary) == ("done", {})
+    with zipfile.ZipFile(workshop.storage.result(job.id, job.attempt)) as archive:
+        assert archive.namelist() == []
 
 
 def left(workshop: Workshop, kind: str) -> list[str]:
