@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from celery import bootsteps
@@ -57,3 +58,15 @@ def tick_step(loop: Loop) -> type[bootsteps.StartStopStep]:
                 self._timer = None
 
     return Tick
+
+
+def up_step(up: Callable[[], None]) -> type[bootsteps.StartStopStep]:
+    """A step of the worker that calls `up` when its pool is there, before it connects to Redis."""
+
+    class Up(bootsteps.StartStopStep):
+        requires = ("celery.worker.components:Pool",)
+
+        def start(self, _worker: Any) -> None:
+            up()
+
+    return Up

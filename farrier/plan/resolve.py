@@ -230,7 +230,10 @@ class _StackResolver:
     def _environment(self) -> dict[str, str]:
         environment = dict(pair for offer in self.offers for pair in offer.environment.items())
         queues = {
-            q: None for service in self.stack.services.values() if isinstance(service, Celery) for q in service.queues
+            q: None
+            for service in self.stack.services.values()
+            if isinstance(service, Celery) and service.contract == "farrier"
+            for q in service.queues
         }
         if queues:
             environment["FARRIER_QUEUES"] = ",".join(queues)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 
 from app.core.ledger import Jobs, Workers, boot_clock, open_database
+from app.core.ledger.database import FILE
 from app.core.storage import Storage
 from app.knee.web import create_app
 from tests.unit.app.running_site import PHANTOM, TOKEN
@@ -213,6 +215,25 @@ def test_ready_names_what_is_missing(
     short = client.get("/health")
     assert (short.status_code, short.json()["status"], short.json()["worker"]) == (503, "unhealthy", "available")
     assert set(short.json()) == {"status", "redis", "worker", "gpu", "timestamp", "error"}
+
+
+def test_job_that_nobody_cut_at_its_limits_is_named(
+    client: TestClient, site_jobs: Jobs, environment: dict[str, str]
+) -> None:
+    _, body = upload(client, "a.nii", header(10, 11, 12))
+    assert site_jobs.claim_next(["knee"], "w 1 1 1", 5000.0) is not None
+    assert client.get("/health/ready").json()["checks"]["jobs"] == "ok"
+    with sqlite3.connect(Path(environment["FARRIER_STATE"]) / "ledger" / FILE) as ledger:
+        ledger.execute("UPDATE jobs SET started_at = started_at - 4000")
+    said = client.get("/health/ready").json()
+    assert "jobs" in said["missing"]
+    assert body["job_id"] in said["checks"]["jobs"]
+
+
+def test_ledger_that_takes_no_write_is_not_ready(client: TestClient, environment: dict[str, str]) -> None:
+    with sqlite3.connect(Path(environment["FARRIER_STATE"]) / "ledger" / FILE) as ledger:
+        ledger.execute("CREATE TRIGGER full BEFORE INSERT ON leases BEGIN SELECT RAISE(FAIL, 'disk full'); END")
+    assert "disk full" in client.get("/health/ready").json()["checks"]["ledger"]
 
 
 def test_page_comes_whole_from_the_site_itself(client: TestClient) -> None:
