@@ -9,14 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.core.broker import Sender
-from app.core.ledger import Election, Jobs
+from app.core.ledger import Election, Jobs, Workers
 from app.core.storage import Storage
 from app.core.untouched import Untouched
 
 log = logging.getLogger(__name__)
 EVERY = 1.0  # seconds between two rounds
 HOLD = 5.0  # seconds that an election lasts
-OVERDUE = 15.0  # seconds after which a message that woke nobody is taken for lost
+OVERDUE = 60.0  # seconds after which a message that woke nobody is taken for lost
+SOON = 3.0  # the same where a worker is idle; a busy one looks for the next job by itself
 MESSAGES = 50  # that one round sends: whoever is woken by one goes on until no job is left
 UPLOAD_AGE = 3600.0  # seconds after which an upload that nothing was added to is taken for dead: its web process died
 VERIFY_AGE = 3600.0  # seconds that a verify job which nobody deleted is kept
@@ -54,6 +55,7 @@ class Reaper:
     """
 
     jobs: Jobs
+    workers: Workers
     election: Election
     storage: Storage
     send: Sender
@@ -95,7 +97,8 @@ class Reaper:
         self._end_dead_leases()
         if not elected:
             return
-        self._send(0.0 if again else OVERDUE)
+        self._drop_left_work()
+        self._send(again=again)
         for job_id in self.jobs.old_verify_jobs(VERIFY_AGE):
             self.jobs.delete(job_id)
             self.storage.drop(job_id)
@@ -108,9 +111,21 @@ class Reaper:
         for job in self.jobs.running():
             if self.jobs.is_dead(job, self.gone, spare=spare) and self.jobs.take_back(job):
                 log.warning("job %s: attempt %d by %s is dead", job.id, job.attempt, job.owner)
+                self.storage.drop_work(job.id, job.attempt)
+                self.storage.drop_result(job.id, job.attempt)
 
-    def _send(self, overdue: float) -> None:
-        for job in self.jobs.unsent(overdue)[:MESSAGES]:
+    def _drop_left_work(self) -> None:
+        """Delete what a worker left that was killed after its job had ended: it holds patients' data."""
+        there = self.storage.work_folders()  # asked for first: a folder is made after its attempt is in the ledger
+        at_work = {(job.id, job.attempt) for job in self.jobs.running()} if there else set()
+        for job_id, attempt in there:
+            if (job_id, attempt) not in at_work:
+                self.storage.drop_work(job_id, attempt)
+
+    def _send(self, *, again: bool) -> None:
+        idle = self.workers.idle_queues()
+        soon = 0.0 if again else SOON
+        for job in self.jobs.unsent(lambda queue: soon if queue in idle else OVERDUE)[:MESSAGES]:
             if not self.send(job.id, job.queue):
                 return
             self.jobs.mark_sent(job.id)

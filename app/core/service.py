@@ -48,7 +48,7 @@ class Service:
         owner = f"{self.settings.service}@{self.settings.instance} {os.getpid()}"
         election = Election(self.database, self.clock, "reaper")
         gone = partial(is_gone, boot=self.boot)
-        return Reaper(self.jobs, election, self.storage, self.send, owner, gone, self.settings.lease)
+        return Reaper(self.jobs, self.workers, election, self.storage, self.send, owner, gone, self.settings.lease)
 
     def owner(self) -> str:
         """The name under which a job is claimed by this process."""

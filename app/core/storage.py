@@ -144,6 +144,10 @@ class Storage:
         with suppress(OSError):
             self._folder("work", job_id).rmdir()
 
+    def work_folders(self) -> list[tuple[str, int]]:
+        """Job and attempt of every work folder that is there."""
+        return [(path.parent.name, int(path.name)) for path in self.root.glob("work/*/[0-9]*")]
+
     def drop_result(self, job_id: str, attempt: int) -> None:
         """Delete the output of an attempt that lost its job."""
         shutil.rmtree(self._folder("results", job_id) / str(attempt), ignore_errors=True)

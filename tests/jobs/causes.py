@@ -223,27 +223,26 @@ def redis_open(jobs: JobsHost) -> Iterator[None]:
 _TIME = "/etc/faketimerc"
 _FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 # CLOCK_MONOTONIC, CLOCK_BOOTTIME and the files' times stay, as they do where somebody sets a host's clock.
-_DROP_IN = f"""[Service]
-Environment=LD_PRELOAD={_FAKETIME} FAKETIME_TIMESTAMP_FILE={_TIME} FAKETIME_CACHE_DURATION=1
-Environment=FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1
-"""
+_SET_CLOCK = (
+    f"Environment=LD_PRELOAD={_FAKETIME} FAKETIME_TIMESTAMP_FILE={_TIME} FAKETIME_CACHE_DURATION=1",
+    "Environment=FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1",
+)
 
 
 @contextmanager
 def clock_of_our_own(jobs: JobsHost) -> Iterator[None]:
     """Our units see a clock that the test sets; the host's is left alone."""
-    folders = [f"/etc/systemd/system/{unit}.service.d" for unit in ("jobs-web", "jobs-worker@", "jobs-redis")]
     jobs.run(f"test -e {_FAKETIME} || (apt-get update -qq && apt-get install -y -qq libfaketime >/dev/null)")
     jobs.run(f"echo '+0' > {_TIME}")
-    for folder in folders:
-        jobs.run(f"mkdir -p {folder} && cat > {folder}/clock.conf <<'END'\n{_DROP_IN}END")
+    for unit in ("jobs-web", "jobs-worker@", "jobs-redis"):
+        jobs.drop_in(unit, "clock", *_SET_CLOCK)
     restart = f"systemctl daemon-reload && systemctl restart jobs-redis jobs-web {WORKERS}"
     jobs.run(restart)
     jobs.wait_until_serving()
     try:
         yield
     finally:
-        jobs.run(f"rm -f {' '.join(f'{folder}/clock.conf' for folder in folders)} && {restart}")
+        jobs.run(f"rm -f /etc/systemd/system/jobs-*.service.d/clock.conf && {restart}")
         jobs.wait_until_serving()
 
 

@@ -43,10 +43,10 @@ def main(state: Path, what: str, after: int = 0) -> Any:
 
 
 def _working(ledger: sqlite3.Connection) -> dict[str, Any]:
-    """A job in the middle of its step, as soon as there is one: its id, its worker, and the process that holds it."""
+    """A job in the middle of its step, in its first attempt: its id, its worker, and the process that holds it."""
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        row = ledger.execute(f"{_BUSY} AND step > 0 AND state = 'running'").fetchone()
+        row = ledger.execute(f"{_BUSY} AND step > 0 AND attempt = 1 AND state = 'running'").fetchone()
         if row:
             worker, pid, *_ = row["owner"].split()
             return {"job": row["id"], "worker": worker, "pid": int(pid)}

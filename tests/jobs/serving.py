@@ -23,7 +23,7 @@ STATE = "/var/lib/farrier/jobs"
 UNITS = ("jobs-web", "jobs-worker@0", "jobs-worker@1", "jobs-redis")
 WORKERS = "jobs-worker@0 jobs-worker@1"
 SMALL_DISK = "24m"
-LEASE = 10  # seconds, as the stack file says
+LEASE = 10  # seconds: shorter than systemd would let a stopped worker be
 _SYSTEMCTL = f"systemctl {{}} jobs.target jobs-web.socket {' '.join(UNITS)}"
 _ON_HOST = "/usr/local/lib/on_host.py"
 _ACL = "/etc/farrier/jobs/credentials/redis-users.acl"
@@ -82,6 +82,11 @@ class JobsHost:
         states = self.run(f"systemctl is-active {' '.join(UNITS)} || true").split()
         return [f"{unit} is {state}" for unit, state in zip(UNITS, states, strict=True) if state != "active"]
 
+    def drop_in(self, unit: str, name: str, *lines: str) -> None:
+        """What `systemctl edit` of a unit writes."""
+        folder, text = f"/etc/systemd/system/{unit}.service.d", "\n".join(("[Service]", *lines))
+        self.run(f"mkdir -p {folder} && cat > {folder}/{name}.conf <<'END'\n{text}\nEND")
+
     def stop(self) -> None:
         """Nothing of it runs any more."""
         self.run(f"{_SYSTEMCTL.format('stop')} && systemctl disable --quiet jobs.target")
@@ -118,7 +123,12 @@ def add_jobs(target: Host, folder: Path) -> JobsHost:
     tree = tree_with_jobs(folder / "tree")
     done = deploy(target, "-e", '{"farrier_stacks": ["jobs"]}', tree=tree)
     assert done.code == 0, done.output[-4000:]
-    return JobsHost(site_of(target, folder))
+    jobs = JobsHost(site_of(target, folder))
+    for unit in ("jobs-web", "jobs-worker@"):
+        jobs.drop_in(unit, "lease", f"Environment=FARRIER_LEASE={LEASE}")
+    jobs.run(f"systemctl daemon-reload && systemctl restart jobs-web {WORKERS}")
+    jobs.wait_until_serving()
+    return jobs
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.core.ledger import Database, Election, Job, Jobs, NewJob, boot_clock, is_full, open_database
+from app.core.ledger import Database, Election, Job, Jobs, NewJob, Workers, boot_clock, is_full, open_database
 from app.core.pipelines import Pipeline
 from app.core.process import is_gone, owner
 from app.core.reaper import Reaper
@@ -79,7 +79,8 @@ def workshop(tmp_path: Path, database: Database) -> Workshop:
 @pytest.fixture
 def reaper(workshop: Workshop, database: Database) -> Reaper:
     election, gone = Election(database, boot_clock(), "reaper"), partial(is_gone, boot=BOOT)
-    return Reaper(workshop.jobs, election, workshop.storage, lambda _job, _queue: True, "me", gone, LEASE)
+    workers = Workers(database, boot_clock())
+    return Reaper(workshop.jobs, workers, election, workshop.storage, lambda _job, _queue: True, "me", gone, LEASE)
 
 
 def claimed(workshop: Workshop, pipeline: str = "knee") -> Job:

@@ -142,18 +142,18 @@ def test_job_that_kills_its_worker_three_times_is_given_up(jobs: Jobs) -> None:
 
 def test_unsent_jobs_are_sent_and_lost_messages_of_each_queue_s_head_again(jobs: Jobs, time: FakeTime) -> None:
     first, second, other = submit(jobs), submit(jobs), submit(jobs, queue="other")
-    assert [job.id for job in jobs.unsent(15)] == [first.id, second.id, other.id]
+    assert [job.id for job in jobs.unsent(lambda _: 15)] == [first.id, second.id, other.id]
     for job in (first, second, other):
         jobs.mark_sent(job.id)
-    assert jobs.unsent(15) == []
+    assert jobs.unsent(lambda _: 15) == []
     time.seconds += 16
-    assert [job.id for job in jobs.unsent(15)] == [first.id, other.id]
+    assert [job.id for job in jobs.unsent(lambda _: 15)] == [first.id, other.id]
 
 
 def test_message_sent_in_an_earlier_boot_is_lost(database: Database, jobs: Jobs, time: FakeTime) -> None:
     job = submit(jobs)
     jobs.mark_sent(job.id)
-    assert [found.id for found in Jobs(database, Clock("boot-b", time, time)).unsent(15)] == [job.id]
+    assert [found.id for found in Jobs(database, Clock("boot-b", time, time)).unsent(lambda _: 15)] == [job.id]
 
 
 def test_positions_are_exact_and_verify_jobs_stand_apart(jobs: Jobs) -> None:

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 
 from app.core.ledger import Jobs, Workers, boot_clock, open_database
-from app.core.ledger.database import FILE
+from app.core.ledger.sqlite import FILE
 from app.core.storage import Storage
 from app.knee.web import create_app
 from tests.unit.app.running_site import PHANTOM, TOKEN
@@ -220,7 +220,7 @@ def test_ready_names_what_is_missing(
 def test_job_that_nobody_cut_at_its_limits_is_named(
     client: TestClient, site_jobs: Jobs, environment: dict[str, str]
 ) -> None:
-    _, body = upload(client, "a.nii", header(10, 11, 12))
+    _, body = upload(client, "a.nii", nifti(10, 11, 12))
     assert site_jobs.claim_next(["knee"], "w 1 1 1", 5000.0) is not None
     assert client.get("/health/ready").json()["checks"]["jobs"] == "ok"
     with sqlite3.connect(Path(environment["FARRIER_STATE"]) / "ledger" / FILE) as ledger:
