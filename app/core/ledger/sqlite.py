@@ -25,13 +25,17 @@ def file_engine(
 
     `durable`: a commit is on disk when it returns. Else a power cut may undo the last ones; a crash does not.
     """
-    engine = create_engine(URL.create("sqlite", database=str(file) if file else None), poolclass=pool)
+    engine = create_engine(
+        URL.create("sqlite", database=str(file) if file else None), poolclass=pool, hide_parameters=True
+    )
 
     def prepare(connection: Any, _record: Any) -> None:
         # SQLAlchemy, not the driver, decides when a transaction begins.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout={int(busy * 1000)}")
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        # What is deleted or blanked is overwritten, too: it may have been somebody's address.
+        connection.execute("PRAGMA secure_delete=ON")
 
     event.listen(engine, "connect", prepare)
     if writes:
