@@ -1,4 +1,4 @@
-"""How many changes of jobs a ledger in a file takes from two processes at once, beside bare SQLite with each on disk."""
+"""How many changes of jobs a ledger in a file takes, from two processes; beside bare SQLite, each of them on disk."""
 
 from __future__ import annotations
 
