@@ -1,4 +1,4 @@
-"""How many changes of jobs a ledger in a file takes, on disk each, from two processes at once; beside bare SQLite."""
+"""How many changes of jobs a ledger in a file takes, from two processes; beside bare SQLite, each of them on disk."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ledger() -> Iterator[Figure]:
             bare.execute("CREATE TABLE jobs (id INTEGER PRIMARY KEY, state TEXT)")
         rate, slowest = _measure(_jobs, folder)
         bare_rate, _ = _measure(_statements, folder)
-    yield Figure("ledger: transitions, 2 processes, each on disk", rate, "1/s")
+    yield Figure("ledger: transitions, 2 processes", rate, "1/s")
     yield Figure("ledger: 99 of 100 transitions within", slowest * 1000, "ms")
     yield Figure("bare SQLite: transactions of one statement, the same", bare_rate, "1/s")
     yield Figure("bare SQLite : ledger", bare_rate / rate, "ratio")

@@ -68,7 +68,7 @@ async def following(jobs: list[str], client: Client) -> AsyncIterator[list[Follo
         yield followers
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for a condition."""
     async with asyncio.timeout(seconds):
         while not condition():
