@@ -9,6 +9,8 @@ from app.core.ledger.clock import Clock
 from app.core.ledger.database import Database
 from app.core.ledger.tables import leases
 
+_UNIQUE_VIOLATION = "23505"  # as PostgreSQL calls it
+
 
 class Election:
     """One named lease of a ledger."""
@@ -34,8 +36,10 @@ class Election:
                     connection.execute(update(leases).where(mine).values(**values))
                 else:
                     return False
-        except IntegrityError:  # on a server two can make the very first one at once
-            return False
+        except IntegrityError as error:
+            if getattr(error.orig, "sqlstate", None) != _UNIQUE_VIOLATION:
+                raise
+            return False  # on a server two can make the very first one at once
         return True
 
     def _holder(self) -> str | None:

@@ -305,7 +305,7 @@ def test_a_bare_host_downloads_packages_tools_envs(plan: Plan) -> None:
 
 def test_models_count_with_their_files(plan: Plan) -> None:
     file = {"path": "weights", "sha256": "0" * 64, "size": 7000, "sources": ["https://models.example/weights"]}
-    model = {"id": "net", "version": "1", "path": "/srv/models/net/1", "files": [file]}
+    model = {"id": "net", "version": "1", "path": "/srv/models/net/1", "token": None, "files": [file]}
     with_model = Plan.model_validate(plan.model_dump() | {"models": [model]})
     found = effects(with_model, wanted(plan), deployed(plan))
     assert [(each.what, each.size) for each in found.downloads] == [("model net@1", 7000)]
