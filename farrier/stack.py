@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from farrier.kinds import AnyService
 from farrier.kinds.base import Strict
 from farrier.pipelines import Pipeline
-from farrier.values import Duration, Folder, Line, ModelReference, Name, PythonModule, Size
+from farrier.values import Duration, EnvironmentName, Folder, Line, ModelReference, Name, PythonModule, Size
 
 
 class Source(Strict):
@@ -25,6 +25,26 @@ class Env(Strict):
     conda: str = Field(description="The conda lock, relative to the stack file. `farrier lock` makes it.")
     pip: str | None = Field(None, description="Hashed requirements for uv, on top of the conda packages.")
     disk: Size = Field(600 * 2**20, description="What it takes on disk; preflight asks for it before it is built.")
+
+
+class Secret(Strict):
+    """A secret that the administrator brings: its value stands under `farrier_secrets` in an encrypted variables file.
+
+    A service that names it finds a file of its name in `$CREDENTIALS_DIRECTORY`.
+    """
+
+    description: Line = Field(min_length=1, description="What it is, and where one gets it.")
+    required: bool = Field(True, description="Whether the stack cannot go without; else what needs it is switched off.")
+
+
+class Command(Strict):
+    """A program for administrators: `<stack>-<name>` on the host, which runs in the place of one of the services.
+
+    It has that service's user, variables, credentials, limits and sandbox.
+    """
+
+    service: Name = Field(description="The service (a key under `services`) in whose place it runs.")
+    run: PythonModule = Field(description="The program: `python -m …`, out of the service's env and source.")
 
 
 class VerifyStep(Strict):
@@ -79,7 +99,12 @@ class Stack(Strict):
     models: list[ModelReference] = Field([], description="Weights from `stacks/models.yml`: `id@version`.")
     services: dict[Name, AnyService] = Field(min_length=1, description="The processes, by name; see the kinds below.")
     pipelines: dict[Name, Pipeline] = Field({}, description="Scientific programs that a worker runs step by step.")
+    secrets: dict[Name, Secret] = Field({}, description="Secrets from the vault, for the services that name them.")
+    commands: dict[Name, Command] = Field({}, description="Programs for administrators, on the host.")
     # pydantic's own models have something called `schema`
     database_schema: Schema | None = Field(None, alias="schema", description="Migrations of the stack's database.")
+    environment: dict[EnvironmentName, Line] = Field(
+        {}, description="Variables for all of the stack's own code, such as its settings. Never a secret."
+    )
     verify: list[VerifyStep] = Field([], description="The success signal of a deploy.")
     requires: Requires = Field(Requires(disk=2**30, memory=0), description="What the host must have besides.")

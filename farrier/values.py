@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
 
 _SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -38,11 +38,30 @@ PositiveDuration = Annotated[
 Duration = Annotated[int, BeforeValidator(parse_duration, json_schema_input_type=int | str), Field(ge=0, le=30 * 86400)]
 
 
+# The plan's own variables. The other FARRIER_ ones are settings of the stack's code, which a stack file may choose.
+_PLANNED = re.compile(
+    r"FARRIER_(STACK|SERVICE|INSTANCE|STATE|QUEUES|PIPELINES|RELEASE|BOOT_ID|PUBLIC_URL|\w+_SOCKET|\w+_TIMER)"
+)
+
+
 def _not_ours(name: str) -> str:
     """What Farrier itself gives to a process cannot be given another value by the way."""
-    if name.startswith(("FARRIER_", "PYTHON", "LD_")) or name in ("PATH", "CREDENTIALS_DIRECTORY", "HOME", "USER"):
+    if (
+        _PLANNED.fullmatch(name)
+        or name.startswith(("PYTHON", "LD_"))
+        or name in ("PATH", "CREDENTIALS_DIRECTORY", "HOME", "USER")
+    ):
         raise ValueError(f"{name} is Farrier's own to set; choose another name")
     return name
+
+
+def _vault_value(value: object) -> object:
+    """The value of a secret. `ansible-inventory` tells one that is encrypted alone, and not its whole file, so."""
+    if isinstance(value, dict) and set(value) == {"__ansible_vault"}:
+        return str(value["__ansible_vault"])
+    if not isinstance(value, str):
+        raise ValueError("write a text in quotation marks")  # noqa: TRY004 - pydantic tells a ValueError
+    return value
 
 
 def _not_the_runner_s(name: str) -> str:
@@ -75,6 +94,7 @@ _STEP_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _ERROR_CODE = r"^[A-Z][A-Z0-9_]{1,39}$"
 _LINE = r"^[^\x00-\x1f\x7f]*$"
 
+VaultValue = Annotated[SecretStr, BeforeValidator(_vault_value), Field(min_length=1)]
 StackName = Annotated[str, StringConstraints(pattern=_STACK_NAME)]
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
 StepName = Annotated[str, StringConstraints(pattern=_STEP)]

@@ -151,6 +151,7 @@ class Workshop:
             if not published:
                 raise StepStopped
             log.info("job %s: done in attempt %d", job.id, job.attempt)
+            self._drop_original(job)
         except StepStopped:
             self._give_away(job)
         except StepError as error:
@@ -176,8 +177,11 @@ class Workshop:
     def _give_away(self, job: Job) -> None:
         """The attempt lost the job, or its user does not want it any more: nothing of it stays."""
         self.storage.drop_result(job.id, job.attempt)
-        how = "was cancelled" if self.jobs.let_go(job) else "lost the job"
+        cancelled = self.jobs.let_go(job)
+        how = "was cancelled" if cancelled else "lost the job"
         log.warning("job %s: attempt %d %s; its output is deleted", job.id, job.attempt, how)
+        if cancelled:
+            self._drop_original(job)
 
     def _fail(self, job: Job, code: str, message: str) -> None:
         if not self.jobs.fail(job, code=code, message=message):
@@ -185,6 +189,15 @@ class Workshop:
             return
         self.storage.drop_result(job.id, job.attempt)
         log.warning("job %s: failed in attempt %d with %s", job.id, job.attempt, code)
+        self._drop_original(job)
+
+    def _drop_original(self, job: Job) -> None:
+        """The job has ended, and will not be tried again. Should this be cut short, the clean-up does it."""
+        if not job.keep_input:
+            try:
+                self.storage.drop_input(job.id)
+            except OSError:
+                log.exception("job %s: its original could not be deleted; the clean-up tries again", job.id)
 
     def _folder(self, job: Job) -> Path:
         return self.storage.root / "work" / job.id / str(job.attempt)

@@ -13,6 +13,7 @@ from app.core.broker import WAKE, common
 from app.core.consumer import tick_step
 from app.core.ledger import Job
 from app.core.notify import notify
+from app.core.privacy import quiet_logs
 from app.core.pulse import LASTS, Loop, Pulse
 from app.core.reaper import Reaper
 from app.core.service import Service, open_service
@@ -25,7 +26,9 @@ log = logging.getLogger(__name__)
 @cache
 def _service() -> Service:
     """The service of this process, opened when it is first needed: never at import, and anew in each pool process."""
-    return open_service(os.environ)
+    service = open_service(os.environ)
+    quiet_logs(unless=service.settings.pii_logging)
+    return service
 
 
 def configuration(settings: Settings) -> dict[str, Any]:

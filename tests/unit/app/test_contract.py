@@ -106,11 +106,17 @@ def test_wrong_value_is_refused_with_what_is_allowed(
     assert uploads(environment) == []
 
 
-def test_email_and_the_wish_to_keep_the_scan_reach_the_ledger(client: TestClient, site_jobs: Jobs) -> None:
+@pytest.mark.parametrize(("timer", "kept_email"), [("knee-mail.timer", "me@knee.example"), ("", None)])
+@pytest.mark.usefixtures("environment")
+def test_email_where_mail_is_sent_and_the_wish_to_keep_the_scan_reach_the_ledger(
+    monkeypatch: pytest.MonkeyPatch, site_jobs: Jobs, timer: str, kept_email: str | None
+) -> None:
+    monkeypatch.setenv("FARRIER_MAIL_TIMER", timer)
+    client = TestClient(create_app())
     _, kept = upload(client, "a.nii", SCAN, data={"email": " me@knee.example ", "retain_results": "on"})
     _, plain = upload(client, "a.nii", SCAN, data={"email": "", "retain_results": ""})
     jobs = [site_jobs.find(body["job_id"]) for body in (kept, plain)]
-    assert [(job.email, job.keep_input) for job in jobs if job] == [("me@knee.example", True), (None, False)]
+    assert [(job.email, job.keep_input) for job in jobs if job] == [(kept_email, True), (None, False)]
 
 
 def test_stats_count_users_jobs_and_not_the_deploys(client: TestClient, site_jobs: Jobs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def test_upload_is_accepted_and_waits(client: TestClient, environment: dict[str,
     waits = {"estimated_wait": 480, "estimated_wait_seconds": 480}
     assert asked == {"job_id": second["job_id"], "status": "queued", "queue_position": 2, **waits}
     stored = Path(environment["FARRIER_STATE"]) / "uploads" / first["job_id"] / "input.nii.gz"
-    assert stored.read_bytes() == PHANTOM.read_bytes()
+    assert gzip.decompress(stored.read_bytes())[352:] == gzip.decompress(PHANTOM.read_bytes())[352:]  # the voxels
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,7 @@ def test_secrets_are_named_and_never_in_the_plan(repository: Any, jobs: str) -> 
     stack = stack_of(repository.plan("knee"))
     assert [(each.name, each.kind) for each in stack.credentials] == [
         ("redis-password", "password"),
+        ("redis-admin-password", "password"),
         ("redis-users.acl", "redis-acl"),
         ("verify-token", "password"),
     ]
