@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 FIELDS_LIMIT = 64 * 1024  # bytes that all text fields together may have
+SMALL = 64 * 1024  # bytes of a file that are written without a thread
 OVERHEAD = 128 * 1024  # bytes that a form may have besides its file
 
 
@@ -154,7 +155,8 @@ async def read_form(chunks: AsyncIterator[bytes], kind: str, path: Path, limits:
                     await to_thread.run_sync(write, out)
         except FormParserError as error:
             raise HTTPException(400, f"The form cannot be read: {error}") from error
-        await to_thread.run_sync(write, out)
+        # A few bytes go to the kernel sooner than to a thread.
+        await to_thread.run_sync(write, out) if len(reader.pending) > SMALL else write(out)
     if not reader.ended:
         raise HTTPException(400, "The form ends in the middle; the upload was cut off.")
     return reader.form

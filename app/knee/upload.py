@@ -29,8 +29,11 @@ UNPACKED = 4  # times the upload's limit that a scan may have unpacked
 log = logging.getLogger(__name__)
 
 
-async def receive(service: Service, request: Request, *, verify: bool) -> Job:
-    """Take in an upload; nothing of it stays when it is refused. Raises HTTPException that says why."""
+async def receive(service: Service, request: Request, *, verify: bool) -> dict[str, Any]:
+    """Take in an upload, and give the answer to its user; nothing of it stays when it is refused.
+
+    Raises HTTPException that says why.
+    """
     job_id = new_job_id()
     settings, storage = service.settings, service.storage
     client = None if verify else client_hash(address_of(request), settings.verify_token)
@@ -41,13 +44,24 @@ async def receive(service: Service, request: Request, *, verify: bool) -> Job:
     try:
         path = storage.begin_upload(job_id)
         form = await read_form(request.stream(), request.headers.get("content-type", ""), path, limits, storage)
-        return await to_thread.run_sync(_accept, service, job_id, form, client)
     except ClientDisconnect as error:
         await to_thread.run_sync(storage.drop, job_id)
         raise HTTPException(400, "The upload was cut off.") from error
     except BaseException:
         storage.drop(job_id)
         raise
+    return await to_thread.run_sync(_take_in, service, job_id, form, client)
+
+
+def _take_in(service: Service, job_id: str, form: Form, client: str | None) -> dict[str, Any]:
+    """Accept, wake a worker, answer: all that may block, in one visit to a thread."""
+    try:
+        job = _accept(service, job_id, form, client)
+    except BaseException:
+        service.storage.drop(job_id)
+        raise
+    announce(service, job)
+    return accepted(service.jobs, job)
 
 
 def _check_rate(service: Service, client: str | None) -> None:
@@ -106,9 +120,3 @@ def announce(service: Service, job: Job) -> None:
         service.jobs.mark_unsent(job.id)
     except SQLAlchemyError:  # the job is accepted; its message counts as lost, for which the reaper is there too
         log.warning("job %s: it could not be noted that no message was sent", job.id, exc_info=True)
-
-
-def welcome(service: Service, job: Job) -> dict[str, Any]:
-    """Wake a worker for an accepted job, and give the answer to its user."""
-    announce(service, job)
-    return accepted(service.jobs, job)

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import FastAPI, Header, HTTPException, Request, Response
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
@@ -24,7 +23,7 @@ from app.core.web import create_web
 from app.knee.answers import EXPIRED, offer, stats, status
 from app.knee.form import PIPELINE, form_schema
 from app.knee.schema import Accepted, Models, Stats, Status
-from app.knee.upload import receive, welcome
+from app.knee.upload import receive
 
 STATIC = Path(__file__).parent / "static"
 VERIFY = "x-farrier-verify"
@@ -65,8 +64,7 @@ def _add_upload(app: FastAPI, service: Service) -> None:
     )
     async def upload(request: Request, token: Token = None) -> dict[str, Any]:
         """Submit a scan. The fields beside the file are the options of the pipelines and the site's own."""
-        job = await receive(service, request, verify=is_verify(service, token))
-        return await to_thread.run_sync(welcome, service, job)
+        return await receive(service, request, verify=is_verify(service, token))
 
 
 def _add_jobs(app: FastAPI, service: Service) -> None:

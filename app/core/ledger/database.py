@@ -28,14 +28,24 @@ class LedgerMismatch(ValueError):
 class Database:
     """One ledger. In a file, `write()` owns the write lock from its start; `read()` never waits for a lock."""
 
-    def __init__(self, engine: Engine, reader: Engine) -> None:
+    def __init__(self, engine: Engine, reader: Engine, hasty: Engine | None = None) -> None:
         self._engine = engine
         self._reader = reader
+        self._hasty = hasty or engine
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction; commits at the end, rolls back on an exception."""
+        """A transaction that survives a power cut; commits at the end, rolls back on an exception."""
         with self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def note(self) -> Iterator[Connection]:
+        """A transaction that does not wait for the disk.
+
+        A power cut may undo it: for what such a cut makes pointless anyhow, as claims, leases and progress.
+        """
+        with self._hasty.begin() as connection:
             yield connection
 
     @contextmanager
@@ -52,8 +62,8 @@ class Database:
 
     def close(self) -> None:
         """Close all pooled connections."""
-        self._engine.dispose()
-        self._reader.dispose()
+        for engine in (self._engine, self._reader, self._hasty):
+            engine.dispose()
 
 
 def open_database(place: Place) -> Database:
@@ -69,7 +79,8 @@ def clock_of(place: Place, boot_id: str | None = None) -> Clock:
 def _open_file(file: Path) -> Database:
     if not file.is_file():
         raise LedgerMismatch(f"there is no ledger {file}: run {MIGRATE}")
-    return _checked(Database(file_engine(file), file_engine(file, writes=False)), str(file))
+    engines = file_engine(file), file_engine(file, writes=False), file_engine(file, durable=False)
+    return _checked(Database(*engines), str(file))
 
 
 def _open_server(url: URL) -> Database:

@@ -26,7 +26,7 @@ class Election:
         mine = leases.c.name == self._name
         values = {"owner": owner, "boot_id": self._clock.boot_id, "lease_until": self._clock.now() + lasts}
         try:
-            with self._database.write() as connection:
+            with self._database.note() as connection:
                 row = connection.execute(select(leases).where(mine).with_for_update()).first()
                 if row is None:
                     connection.execute(insert(leases).values(name=self._name, **values))

@@ -49,6 +49,13 @@ class Jobs(Asked):
             yield connection
         self._changed(job_id)
 
+    @contextmanager
+    def _note(self, job_id: str) -> Iterator[Connection]:
+        """The same, for what need not survive a power cut: no attempt does."""
+        with self._database.note() as connection:
+            yield connection
+        self._changed(job_id)
+
     def submit(self, new: NewJob, *, sent: bool = False) -> Job:
         """Accept a job: from here on it ends exactly once.
 
@@ -113,7 +120,7 @@ class Jobs(Asked):
             "new_lease_until": now + lease,
             "new_started_at": now,
         }
-        with self._database.write() as connection:
+        with self._database.note() as connection:
             row = connection.execute(CLAIM, given).mappings().first()
             if row is None:
                 return None
@@ -124,13 +131,13 @@ class Jobs(Asked):
 
     def renew(self, job: Job, lease: float) -> bool:
         """Keep the job for `lease` seconds more; False means that it is no longer ours."""
-        with self._database.write() as connection:
+        with self._database.note() as connection:
             return self._change(connection, job, lease_until=self._clock.now() + lease)
 
     def begin_step(self, job: Job, *, number: int, steps: int, name: str) -> bool:
         """Note that the job's step `number` of `steps` begins."""
         percent = (number - 1) / steps * 100
-        with self._write(job.id) as connection:
+        with self._note(job.id) as connection:
             ours = self._change(connection, job, progress=percent, step=number, steps=steps, step_name=name)
             if ours:
                 history.begin_step(connection, job, number, name, self._clock.wall())
@@ -138,12 +145,12 @@ class Jobs(Asked):
 
     def end_step(self, job: Job, *, number: int, outcome: str, duration: float) -> None:
         """Note how a step of this attempt ended (done, skipped, failed), after how many seconds."""
-        with self._database.write() as connection:
+        with self._database.note() as connection:
             history.end_step(connection, job, number, outcome, duration)
 
     def progress(self, job: Job, *, percent: float, step: int, steps: int, step_name: str) -> bool:
         """Note how far the job is (percent of the whole, number of the step from 1)."""
-        with self._write(job.id) as connection:
+        with self._note(job.id) as connection:
             return self._change(connection, job, progress=percent, step=step, steps=steps, step_name=step_name)
 
     def publish(self, job: Job, *, size: int, summary: dict[str, Any]) -> bool:
@@ -209,12 +216,12 @@ class Jobs(Asked):
 
     def mark_sent(self, job_id: str) -> None:
         """Note that the job's message is on its way."""
-        with self._database.write() as connection:
+        with self._database.note() as connection:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(**self._sent(True)))
 
     def mark_unsent(self, job_id: str) -> None:
         """Note that the job's message could not be sent."""
-        with self._database.write() as connection:
+        with self._database.note() as connection:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(**self._sent(False)))
 
     def _sent(self, is_sent: bool) -> dict[str, Any]:

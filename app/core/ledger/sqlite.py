@@ -14,9 +14,17 @@ LOCK = "layout.lock"
 
 
 def file_engine(
-    file: Path | None, *, busy: float = BUSY_SECONDS, writes: bool = True, pool: type[Pool] | None = None
+    file: Path | None,
+    *,
+    busy: float = BUSY_SECONDS,
+    writes: bool = True,
+    durable: bool = True,
+    pool: type[Pool] | None = None,
 ) -> Engine:
-    """Connections to a database file, or to one in memory; for one that writes, every transaction owns the lock."""
+    """Connections to a database file, or to one in memory; for one that writes, every transaction owns the lock.
+
+    `durable`: a commit is on disk when it returns. Else a power cut may undo the last ones; a crash does not.
+    """
     engine = create_engine(
         URL.create("sqlite", database=str(file) if file else None), poolclass=pool, hide_parameters=True
     )
@@ -25,8 +33,7 @@ def file_engine(
         # SQLAlchemy, not the driver, decides when a transaction begins.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout={int(busy * 1000)}")
-        # FULL: an accepted job must survive a power cut, not only a crash.
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
         # What is deleted or blanked is overwritten, too: it may have been somebody's address.
         connection.execute("PRAGMA secure_delete=ON")
 

@@ -22,7 +22,7 @@ class Workers:
         """Note that the worker lives, for `lasts` seconds; `draining` means that it takes no further job."""
         until = self._clock.now() + lasts
         values = {"boot_id": self._clock.boot_id, "alive_until": until, "draining": draining}
-        with self._database.write() as connection:
+        with self._database.note() as connection:
             connection.execute(delete(workers).where(and_(workers.c.name == name, workers.c.queue.not_in(queues))))
             for queue in queues:
                 row = and_(workers.c.name == name, workers.c.queue == queue)
