@@ -184,9 +184,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="takeover", description="Take over an older installation's results.")
     parser.add_argument("folder", type=Path, help="the data folder that holds uploads/ and results/")
     parser.add_argument("--dry-run", action="store_true", help="only count and compute checksums")
-    parser.add_argument(
-        "--skip-unknown", action="store_true", help="leave out what is not known, and begin all the same"
-    )
+    parser.add_argument("--skip-unknown", action="store_true", help="begin all the same, without what is not known")
     options = parser.parse_args(arguments)
     try:
         service = open_service(os.environ)
