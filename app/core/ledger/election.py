@@ -34,8 +34,11 @@ class Election:
                     connection.execute(update(leases).where(mine).values(**values))
                 else:
                     return False
-        except IntegrityError:  # on a server two can make the very first one at once
-            return False
+        except IntegrityError:
+            with self._database.read() as connection:
+                if connection.execute(select(leases.c.name).where(mine)).first() is None:
+                    raise
+            return False  # on a server two can make the very first one at once
         return True
 
     def _holder(self) -> str | None:
