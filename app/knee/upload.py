@@ -25,9 +25,8 @@ from app.knee.form import read_wishes
 from app.knee.scan import check_scan, suffix_of
 from app.knee.volume import NotAScan
 
-log = logging.getLogger(__name__)
-LONGEST_NAME = 255  # characters of a file's name that are kept to show
 UNPACKED = 4  # times the upload's limit that a scan may have unpacked
+log = logging.getLogger(__name__)
 
 
 async def receive(service: Service, request: Request, *, verify: bool) -> dict[str, Any]:
