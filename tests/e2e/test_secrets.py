@@ -155,9 +155,11 @@ def test_it_is_as_confined_as_the_service(site: Site) -> None:
     site.run("nohup farrier-release run knee/web -- sleep 60 >/dev/null 2>&1 </dev/null &")
     site.until(lambda: bool(site.run(unit).strip()), "the command runs")
     name = site.run(unit).strip()
-    hers, ours = (_sandbox(site.run(f"systemctl show {each}")) for each in ("knee-web", name))
-    assert ours == hers
-    site.run(f"systemctl stop {name}")
+    try:
+        hers, ours = (_sandbox(site.run(f"systemctl show {each}")) for each in ("knee-web", name))
+        assert ours == hers
+    finally:
+        site.run(f"systemctl stop {name}")
 
 
 def _sandbox(shown: str) -> dict[str, str]:
