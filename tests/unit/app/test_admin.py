@@ -112,7 +112,7 @@ def test_jobs_are_listed_newest_first_and_those_done_only_when_asked_for(ledger:
     assert len(ledger.admin("jobs", "--all", "--limit", "1", "--json").json) == 1
 
 
-def test_nobodys_address_is_shown(ledger: Ledger) -> None:
+def test_neither_addresses_nor_file_names_are_shown(ledger: Ledger) -> None:
     ledger.submit(1, email="somebody@example.org", client="hash of an address")
     for shown in (
         ledger.admin("jobs", "--json"),
@@ -121,6 +121,7 @@ def test_nobodys_address_is_shown(ledger: Ledger) -> None:
     ):
         assert "somebody" not in shown.out
         assert "hash of" not in shown.out
+        assert "scan.nii" not in shown.out, "a file's name may be a patient's"
 
 
 def test_one_job_is_shown_with_attempts_steps_and_the_end_of_its_log(ledger: Ledger) -> None:
