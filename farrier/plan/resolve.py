@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from farrier import paths
 from farrier.host import Host
@@ -16,6 +15,7 @@ from farrier.kinds.base import PythonService, Resolved, Surroundings
 from farrier.kinds.celery import Celery
 from farrier.load import Loaded, SourceFiles
 from farrier.models import Manifest, Model
+from farrier.pipelines import Places, pipeline_data
 from farrier.plan.checks import check_host, check_stack
 from farrier.plan.model import (
     CommandPlan,
@@ -32,7 +32,7 @@ from farrier.plan.model import (
     Tree,
     VerifyPlan,
 )
-from farrier.plan.secrets import check_secrets
+from farrier.plan.secrets import check_secrets, check_tokens
 from farrier.problems import InvalidInput
 
 _FRONT_PACKAGES = ("caddy",)
@@ -57,6 +57,7 @@ def make_plan(stacks: Sequence[Loaded], inputs: Inputs) -> Plan:
     problems = [problem for loaded in stacks for problem in check_stack(loaded, known)]
     problems += check_host(stacks, inputs.host.public_name)
     problems += check_secrets(stacks, inputs.host)
+    problems += check_tokens(stacks, inputs.manifest, inputs.host)
     if problems:
         raise InvalidInput(problems)
     resolved = [_StackResolver(loaded, inputs).plan() for loaded in stacks]
@@ -104,7 +105,9 @@ def _model(model: Model, root: str) -> ModelPlan:
         ModelFile(path=file.path, sha256=file.sha256, size=file.size, sources=tuple(file.sources))
         for file in model.files
     )
-    return ModelPlan(id=model.id, version=model.version, path=f"{root}/{model.id}/{model.version}", files=files)
+    return ModelPlan(
+        id=model.id, version=model.version, path=f"{root}/{model.id}/{model.version}", files=files, token=model.token
+    )
 
 
 def _second_generation(resolved: Sequence[Resolved]) -> int:
@@ -206,13 +209,20 @@ class _StackResolver:
             state=paths.state(self.name),
             credentials=paths.credentials(self.name),
             runtime=self.runtime.path,
-            prefixes={name: f"{paths.ENVS}/{name}-{files.digest}" for name, files in self.loaded.envs.items()},
-            code={name: tree.path for name, tree in self.trees.items()},
+            prefixes=self._prefixes(),
+            code=self._code(),
             anchors=self._anchors(),
+            public_url=self._public_url(),
             environment=self._environment(),
             secrets=(*secrets, _VERIFY_TOKEN.name),
             given=self.given,
         )
+
+    def _prefixes(self) -> dict[str, str]:
+        return {name: f"{paths.ENVS}/{name}-{files.digest}" for name, files in self.loaded.envs.items()}
+
+    def _code(self) -> dict[str, str]:
+        return {name: tree.path for name, tree in self.trees.items()}
 
     def _anchors(self) -> dict[str, str]:
         return {key: f"{self.name}-{key}{KINDS[service.kind].anchor}" for key, service in self.stack.services.items()}
@@ -220,36 +230,35 @@ class _StackResolver:
     def _environment(self) -> dict[str, str]:
         environment = dict(pair for offer in self.offers for pair in offer.environment.items())
         queues = {
-            q: None for service in self.stack.services.values() if isinstance(service, Celery) for q in service.queues
+            q: None
+            for service in self.stack.services.values()
+            if isinstance(service, Celery) and service.contract == "farrier"
+            for q in service.queues
         }
         if queues:
             environment["FARRIER_QUEUES"] = ",".join(queues)
         if self.config:
             environment["FARRIER_PIPELINES"] = next(iter(self.config))
-        return environment
+        return environment | self.stack.environment
+
+    def _public_url(self) -> str:
+        """Where people find the stack; empty where nobody does."""
+        route = next(iter(self._routes()), None)
+        if route is None:
+            return ""
+        port = self.inputs.host.https_port
+        host = f"[{route.host}]" if ":" in route.host else route.host
+        return f"https://{host}{'' if port == 443 else f':{port}'}{route.path}".rstrip("/")
 
     def _config(self) -> dict[str, str]:
         """The pipelines file, named by its hash, so that the units that read it restart when it changes."""
         if not self.stack.pipelines:
             return {}
-        text = (
-            json.dumps({name: self._pipeline(name) for name in self.stack.pipelines}, indent=2, sort_keys=True) + "\n"
-        )
+        places = Places(self._prefixes(), self._code(), self.inputs.host.models_root)
+        pipelines = {name: pipeline_data(pipeline, places) for name, pipeline in self.stack.pipelines.items()}
+        text = json.dumps(pipelines, indent=2, sort_keys=True) + "\n"
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         return {f"{paths.home(self.name)}/config/pipelines-{digest}.json": text}
-
-    def _pipeline(self, name: str) -> dict[str, Any]:
-        pipeline = self.stack.pipelines[name]
-        root = self.inputs.host.models_root
-        models = dict(reference.split("@") for reference in pipeline.models)
-        return {
-            "title": pipeline.title,
-            "python": f"{paths.ENVS}/{pipeline.env}-{self.loaded.envs[pipeline.env].digest}/bin/python",
-            "code": self.trees[pipeline.source].path,
-            "steps": [step.model_dump() for step in pipeline.steps],
-            "options": {key: option.model_dump(exclude_none=True) for key, option in pipeline.options.items()},
-            "models": {model: f"{root}/{model}/{version}" for model, version in models.items()},
-        }
 
     def _routes(self) -> list[RoutePlan]:
         return [

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from farrier.host import PREFIX, Host
 from farrier.kinds import KINDS
-from farrier.kinds.base import PythonService
+from farrier.kinds.base import CodeService
 from farrier.load import Loaded
+from farrier.models import Manifest
 from farrier.problems import Problem, nearest
 
 _VARIABLE = f"{PREFIX}secrets"
@@ -26,6 +27,17 @@ def check_secrets(stacks: Sequence[Loaded], host: Host) -> Iterator[Problem]:
         yield from _values(loaded, host, where)
 
 
+def check_tokens(stacks: Sequence[Loaded], manifest: Manifest, host: Host) -> Iterator[Problem]:
+    """Gated models of the stacks for which the host has no token. Names only: no message holds a value."""
+    for loaded in stacks:
+        for index, reference in enumerate(loaded.stack.models):
+            model = manifest.find(reference)
+            if model and model.token and model.token not in host.tokens:
+                message = f"{reference} is only given out for the token '{model.token}', which {host.name} has not; "
+                message += f"write it with `ansible-vault edit` as {PREFIX}tokens: {{{model.token}: …}}"
+                yield loaded.document.problem(("models", index), message)
+
+
 def _names(loaded: Loaded) -> Iterator[Problem]:
     declared = loaded.stack.secrets
     taken = _OURS | _made(loaded)
@@ -34,7 +46,7 @@ def _names(loaded: Loaded) -> Iterator[Problem]:
             message = f"'{name}' is the name of a secret that Farrier makes itself; choose another one"
             yield loaded.document.problem(("secrets", name), message)
     for service, each in loaded.stack.services.items():
-        for index, name in enumerate(each.secrets if isinstance(each, PythonService) else ()):
+        for index, name in enumerate(each.secrets if isinstance(each, CodeService) else ()):
             if name not in declared:
                 message = f"unknown secret '{name}': {nearest(name, list(declared))}"
                 yield loaded.document.problem(("services", service, "secrets", index), message)

@@ -16,9 +16,12 @@ from typing import Any
 
 import httpx
 
+from farrier.document import read
+from farrier.pipelines import Places, pipeline_data
+from farrier.stack import Stack
 from tests.unit.app.migrations import new_ledger
+from tests.unit.app.places import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[3]
 KNEE = REPOSITORY / "stacks/knee"
 FIXTURES = KNEE / "fixtures"
 PHANTOM = FIXTURES / "phantom.nii.gz"
@@ -80,15 +83,11 @@ def is_running(pid: int) -> bool:
 
 
 def knee_pipeline() -> dict[str, Any]:
-    """The real pipeline of the knee stack, with the Python of the tests."""
-    return {
-        "title": "Knee",
-        "python": sys.executable,
-        "code": str(KNEE / "pipeline"),
-        "steps": [{"name": "segment", "timeout": 60}, {"name": "measure", "timeout": 60}],
-        "options": {"smoothing": {"type": "integer", "default": 1, "minimum": 0, "maximum": 2}},
-        "models": {"knee-phantom-classes": str(KNEE / "models")},
-    }
+    """The pipeline of the knee's stack file, with the Python of the tests."""
+    stack = read(KNEE / "stack.yml", "stack.yml").validate(Stack)
+    pipeline = stack.pipelines["knee"]
+    places = Places({pipeline.env: sys.prefix}, {pipeline.source: str(KNEE / "pipeline")}, "")
+    return pipeline_data(pipeline, places) | {"models": {"knee-phantom-classes": str(KNEE / "models")}}
 
 
 def site_environment(folder: Path, pipeline: Mapping[str, Any]) -> dict[str, str]:
@@ -150,11 +149,11 @@ class Site:
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(path) == 0
 
-    def start_web(self) -> None:
+    def start_web(self, processes: int = 2) -> None:
         """Gunicorn as its unit starts it."""
         unix = str(self.folder / "web.sock")
         gunicorn = [sys.executable, "-m", "gunicorn", "--no-control-socket", "-k", "uvicorn_worker.UvicornWorker"]
-        self._start("web", [*gunicorn, "-w", "2", "-b", f"unix:{unix}", "app.knee.web:create_app()"])
+        self._start("web", [*gunicorn, "-w", str(processes), "-b", f"unix:{unix}", "app.knee.web:create_app()"])
         wait_for(lambda: self._listens(unix) and self.get("/health/live").status_code == 200, "the web's /health/live")
 
     def start_worker(self, **environment: str) -> None:

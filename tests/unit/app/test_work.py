@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from app.core.ledger import Database, Job, Jobs, NewJob, boot_clock
 from app.core.pipelines import Pipeline
@@ -55,6 +56,21 @@ def test_pipeline_without_steps_gives_an_empty_result_and_starts_no_process(
     assert (done.state, done.summary) == ("done", {})
     with zipfile.ZipFile(workshop.storage.result(job.id, job.attempt)) as archive:
         assert archive.namelist() == []
+
+
+@pytest.mark.parametrize(
+    ("step", "whole", "told"),
+    [(0.5, 60, "Step hold did not end within 0.5 s"), (60, 0.5, "The job did not end within 0.5 s and was stopped in")],
+)
+def test_limits_of_step_and_job_end_the_job(workshop: Workshop, step: float, whole: float, told: str) -> None:
+    hold = workshop.pipelines["knee"]
+    steps = (hold.steps[0].model_copy(update={"timeout": step}),)
+    job = claimed(workshop)
+    replace(workshop, pipelines={"knee": hold.model_copy(update={"timeout": whole, "steps": steps})}).work(job)
+    failed = workshop.jobs.find(job.id)
+    assert failed is not None
+    assert (failed.error_code, told in (failed.error_message or "")) == ("TIMEOUT", True)
+    assert told in workshop.storage.log(job.id).read_text()
 
 
 def left(workshop: Workshop, kind: str) -> list[str]:
@@ -108,6 +124,26 @@ def test_late_result_of_an_attempt_that_lost_the_job_is_deleted(
     monkeypatch.setattr(Jobs, "publish", beaten)
     workshop.work(job)
     assert (left(workshop, "results"), left(workshop, "work")) == ([], [])
+
+
+def test_a_result_whose_publishing_got_no_answer_is_kept(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "go").touch()
+    job = claimed(workshop)
+    publish, answers = Jobs.publish, iter([False])
+
+    def unheard(jobs: Jobs, job: Job, **result: Any) -> bool:
+        done = publish(jobs, job, **result)
+        if next(answers, True):
+            return done
+        raise OperationalError("COMMIT", {}, ConnectionError("the server's answer was lost"))
+
+    monkeypatch.setattr(Jobs, "publish", unheard)
+    workshop.work(job)
+    done = workshop.jobs.find(job.id)
+    assert done is not None
+    assert (done.state, left(workshop, "results")) == ("done", ["1"])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ from typing import Any
 
 from app.core.pipelines import read_pipelines
 from farrier.plan.model import Plan, StackPlan, Unit
+from farrier.render import release_files
+
+ROOT = Path(__file__).parents[3]
 
 
 def stack_of(plan: Plan) -> StackPlan:
@@ -76,7 +79,7 @@ def test_code_learns_of_redis_queues_and_pipelines(repository: Any, jobs: str) -
     (path,) = stack_of(plan).config
     assert environment["FARRIER_PIPELINES"] == path
     pipeline = json.loads(stack_of(plan).config[path])["one"]
-    assert pipeline["steps"] == [{"name": "first", "timeout": 300}]
+    assert [(step["name"], step["timeout"]) for step in pipeline["steps"]] == [("first", 300)]
     assert pipeline["python"] == f"{plan.envs[0].prefix}/bin/python"
 
 
@@ -138,10 +141,85 @@ def test_the_application_reads_the_pipelines_file_that_the_plan_writes(
     path.write_text(content)
     pipeline = read_pipelines(path)["one"]
     assert [step.name for step in pipeline.steps] == ["make_mask"]
+    assert (pipeline.timeout, pipeline.steps[0].timeout) == (1800, 300)
     assert pipeline.parse_options({}) == {"whole": 1, "part": 0.5, "flag": True, "one": "a"}
+
+
+def test_a_step_may_have_an_env_of_its_own_and_variables_that_name_it(
+    repository: Any, jobs: str, tmp_path: Path
+) -> None:
+    step = (
+        "{name: first, env: torch, environment: {OMP_NUM_THREADS: '2'}, "
+        "error: SEGMENTATION_FAILED, exit_codes: {3: X1}}"
+    )
+    text = jobs.replace(
+        "{name: first, timeout: 5m}]", f"{step}, {{name: last}}], environment: {{LD_LIBRARY_PATH: '{{env}}/lib'}}"
+    )
+    text = text.replace("envs: {app: ", "envs: {torch: {conda: envs/torch.lock}, app: ")
+    (repository.stack("knee", text) / "envs/torch.lock").write_text("another lock\n")
+    plan = repository.plan("knee")
+    (content,) = stack_of(plan).config.values()
+    path = tmp_path / "pipelines.json"
+    path.write_text(content)
+    first, last = read_pipelines(path)["one"].steps
+    prefixes = {env.name: env.prefix for env in plan.envs}
+    assert first.python == Path(prefixes["torch"]) / "bin/python"
+    assert first.environment == {"LD_LIBRARY_PATH": f"{prefixes['torch']}/lib", "OMP_NUM_THREADS": "2"}
+    assert (first.error, first.exit_codes) == ("SEGMENTATION_FAILED", {3: "X1"})
+    assert (last.python, last.environment) == (
+        Path(prefixes["app"]) / "bin/python",
+        {"LD_LIBRARY_PATH": f"{prefixes['app']}/lib"},
+    )
 
 
 def test_a_hyphen_in_a_stacks_name_nests_no_slice(repository: Any, small: str) -> None:
     repository.stack("visual-anomaly", small)
     plan = repository.plan("visual-anomaly")
     assert unit_of(plan, "visual-anomaly-web.service").context["slice"] == "visual_anomaly.slice"
+
+
+FOREIGN = """\
+description: A program of its own beside ours
+sources: {app: {path: code}}
+envs: {app: {conda: envs/web.lock}}
+services:
+  redis: {kind: redis, memory: 100M}
+  web: {kind: asgi, app: "hello:make()", env: app, routes: [{path: /jobs}]}
+  ours: {kind: celery, app: hello:celery, env: app, queues: [knee]}
+  tasks: {kind: celery, app: tasks:app, env: app, queues: [celery], contract: foreign, broker: redis, stop_timeout: 1m}
+"""
+
+
+def test_a_foreign_program_is_given_its_broker_and_nothing_else_of_ours(repository: Any) -> None:
+    repository.stack("knee", FOREIGN)
+    context = unit_of(repository.plan("knee"), "knee-tasks@.service").context
+    assert context["environment"] == {
+        "FARRIER_BROKER_SOCKET": "/run/farrier/knee/redis/redis.sock",
+        "FARRIER_BROKER_CREDENTIAL": "redis-password",
+    }
+    assert list(context["credentials"]) == ["redis-password"]
+
+
+def test_readiness_waits_for_no_worker_of_a_foreign_program(repository: Any) -> None:
+    repository.stack("knee", FOREIGN)
+    assert unit_of(repository.plan("knee"), "knee-web.service").context["environment"]["FARRIER_QUEUES"] == "knee"
+
+
+def test_a_foreign_programs_stop_is_bounded(repository: Any) -> None:
+    repository.stack("knee", FOREIGN)
+    files = release_files(stack_of(repository.plan("knee")), ROOT / "systemd")
+    unit = files["units/knee-tasks@.service"]
+    assert "foreign_celery.py 60 \\\n" in unit  # seconds that a job in hand has
+    assert {"KillSignal=SIGQUIT", "TimeoutStopSec=75"} <= set(unit.splitlines())
+    repository.stack("knee", FOREIGN.replace("broker: redis", "broker: redis, pool: threads"))
+    threads = release_files(stack_of(repository.plan("knee")), ROOT / "systemd")["units/knee-tasks@.service"]
+    assert "KillSignal=SIGTERM" in threads.splitlines()
+
+
+def test_what_only_a_foreign_program_has_is_refused_elsewhere(repository: Any) -> None:
+    repository.stack("knee", FOREIGN.replace("contract: foreign, ", ""))
+    (problem,) = repository.problems("knee")
+    assert "only with `contract: foreign`" in problem
+    repository.stack("knee", FOREIGN.replace("broker: redis", "broker: rabbit"))
+    (problem,) = repository.problems("knee")
+    assert "unknown service of kind redis 'rabbit'" in problem
