@@ -17,7 +17,7 @@ from app.core.ledger import Job, State, lookup
 from app.core.service import Service
 
 DONE, REFUSED, UNKNOWN = 0, 1, 3  # exit codes; 2 is argparse's
-_HIDDEN = ("email", "client", "boot_id")  # who submitted a job is nobody's business here
+_HIDDEN = ("email", "client", "input_name", "boot_id")  # who submitted a job, and whom it is about, is not shown
 _UNDONE = (State.QUEUED, State.RUNNING, State.FAILED)
 _LINE = 1000  # bytes that a line of a log is reckoned to have
 _say = partial(print, flush=True)

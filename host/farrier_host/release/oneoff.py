@@ -71,7 +71,9 @@ def _carry_out(plan: Mapping[str, Any], unit: Mapping[str, Any], command: list[s
     service, prefix = unit["service"], unit["context"].get("prefix")
     path = f"{prefix}/bin:{_PATH}" if prefix else _PATH
     name = f"farrier-run-{plan['name']}-{service}-{secrets.token_hex(4)}.service"
-    given = properties(_text(unit["starts"][0]), _specifiers(name))
+    # A timer's service is started by nobody but the timer.
+    place = unit["starts"][0] if unit["file"].endswith("@.service") else unit["file"]
+    given = properties(_text(place), _specifiers(name))
     program = shutil.which(command[0], path=path)
     if program is None:
         raise Refused(f"there is no program '{command[0]}' in the env of {plan['name']}/{service}, nor on the host")

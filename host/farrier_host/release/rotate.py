@@ -83,6 +83,7 @@ class Rotation:
                 break
             self._touch()
             outcome = Deployer(self.layout, self.stack, order, self.say).deploy(self.release)
+            outcome.said = [line for line in outcome.said if "mended:" not in line]  # that was the purpose
             if outcome.error:
                 break
         return outcome

@@ -17,7 +17,7 @@ from ansible.module_utils.farrier_accounts import is_whole, make_secret
 from farrier_host.release import rotate, state, systemd
 from farrier_host.release.files import Refused
 from farrier_host.release.layout import Layout
-from farrier_host.release.rotate import Rotation, with_hashes
+from farrier_host.release.rotate import Rotation, finish_cut, with_hashes
 from farrier_host.release.systemd import Seen
 
 UP = Seen("active", "running", "success", "enabled", "1", "", 0, 1, None, 1)
@@ -170,6 +170,23 @@ def test_a_deploy_leaves_the_acl_alone_in_the_middle_and_afterwards(stack: Stack
     assert acl.stat().st_mtime_ns == written
     (stack.folder / "redis-password").write_text("another")
     assert not stack.is_whole()
+
+
+def test_one_that_waited_for_a_worker_is_ended_when_that_has_gone_over(stack: Stack) -> None:
+    old = stack.password()
+    stack.hold("knee-worker@0.service", old)
+    stack.rotation().begin()
+    assert list(finish_cut(stack.layout, "knee", lambda _: None)) == []
+    stack.hold("knee-worker@0.service", stack.password())
+    assert list(finish_cut(stack.layout, "knee", lambda _: None)) == ["redis-password"]
+    assert not stack.takes(old)
+
+
+def test_one_that_was_cut_at_its_beginning_is_not_taken_for_ended(stack: Stack) -> None:
+    old = stack.password()
+    (stack.folder / "redis-password.new").write_text("made by a run that was cut")
+    assert list(finish_cut(stack.layout, "knee", lambda _: None)) == []
+    assert stack.takes(old)
 
 
 def test_only_the_stacks_own_units_count(stack: Stack) -> None:
