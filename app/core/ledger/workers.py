@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 
 from app.core.ledger.clock import Clock
 from app.core.ledger.database import Database
 from app.core.ledger.job import State
 from app.core.ledger.tables import jobs, workers
+
+_DRAINING = select(workers.c.draining).where(workers.c.name == bindparam("name"))  # asked before each claim
 
 
 class Workers:
@@ -56,6 +58,5 @@ class Workers:
 
     def is_draining(self, name: str) -> bool:
         """Whether the worker was told to end after its present job."""
-        query = select(workers.c.draining).where(workers.c.name == name)
         with self._database.read() as connection:
-            return any(connection.execute(query).scalars())
+            return any(connection.execute(_DRAINING, {"name": name}).scalars())
