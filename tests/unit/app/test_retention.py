@@ -264,6 +264,16 @@ def test_the_site_says_that_a_job_expired_and_hides_nothing_else_behind_it(
     assert not (Path(environment["FARRIER_STATE"]) / "uploads" / job_id).exists()
 
 
+@pytest.mark.slow  # a locked ledger is waited for
+def test_a_ledger_that_cannot_be_used_is_told_and_fails_no_unit(environment: dict[str, str]) -> None:
+    ledger = Path(environment["FARRIER_STATE"]) / "ledger" / "ledger.sqlite"
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        connection.execute("UPDATE jobs SET step = 1")
+        done = run_the_unit(environment)
+    assert (done.returncode, "the next run does what is due" in done.stderr) == (0, True), done.stderr
+
+
 def test_who_has_the_link_can_delete_an_ended_job(client: TestClient, site_jobs: Jobs) -> None:
     _, body = upload(client, "a.nii.gz", PHANTOM.read_bytes())
     job = site_jobs.claim_next(["knee"], "w", LEASE)
