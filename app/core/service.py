@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.core.broker import Sender, sender
+from app.core.events import Changes
 from app.core.ledger import Clock, Database, Election, Jobs, Workers, clock_of, open_database, this_boot
 from app.core.pipelines import Pipeline, read_pipelines
 from app.core.process import is_gone
@@ -55,7 +56,13 @@ def open_service(environment: Mapping[str, str]) -> Service:
         boot=this_boot(settings.boot_id),
         clock=clock,
         database=database,
-        jobs=Jobs(database, clock, settings.max_attempts, kept=settings.result_hours * 3600.0),
+        jobs=Jobs(
+            database,
+            clock,
+            settings.max_attempts,
+            kept=settings.result_hours * 3600.0,
+            changed=Changes(settings).publish,
+        ),
         workers=Workers(database, clock),
         storage=Storage(settings.state),
         pipelines=read_pipelines(settings.pipelines),

@@ -47,6 +47,9 @@ class Settings:
     disk_reserve: int
     lease: int
     max_attempts: int
+    followers: int  # that one web process has at most
+    socket: Path | None  # that a web process listens on
+    live_socket: Path | None  # the link that the front door asks
     rate_limit: int  # jobs an hour and address; 0: no limit
     result_hours: int  # that a job's files are kept after its end
     cleanup_timer: str  # the unit that deletes what is due; empty: none
@@ -66,6 +69,11 @@ def _number(environment: Mapping[str, str], name: str, default: int, problems: l
         return int(text)
     problems.append(f"{name} is {text!r}; write a whole number of at least {least}")
     return default
+
+
+def _path(environment: Mapping[str, str], name: str) -> Path | None:
+    text = environment.get(name)
+    return Path(text) if text else None
 
 
 def _switch(environment: Mapping[str, str], name: str, problems: list[str]) -> bool:
@@ -127,6 +135,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         disk_reserve=_number(environment, "FARRIER_DISK_RESERVE", 512 * MIB, problems),
         lease=_number(environment, "FARRIER_LEASE", 30, problems),
         max_attempts=_number(environment, "FARRIER_MAX_ATTEMPTS", 3, problems),
+        followers=_number(environment, "FARRIER_FOLLOWERS", 500, problems),
+        socket=_path(environment, "FARRIER_SOCKET"),
+        live_socket=_path(environment, "FARRIER_LIVE_SOCKET"),
         rate_limit=_number(environment, "FARRIER_RATE_LIMIT", 0, problems, least=0),
         result_hours=_number(environment, "FARRIER_RESULT_HOURS", 24, problems),
         cleanup_timer=environment.get("FARRIER_CLEANUP_TIMER", ""),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.docs import add_docs
+from app.core.ending import Ending
 from app.core.health import (
     OK,
     Check,
@@ -28,11 +29,13 @@ from app.core.health import (
     redis_check,
     worker_checks,
 )
+from app.core.ledger import Job
 from app.core.ledger.lifetime import Lifetime
 from app.core.metrics import add_metrics
 from app.core.openapi import Health, Live, Ready, describe, either
 from app.core.privacy import quiet_logs
 from app.core.service import Service
+from app.core.stream import add_events
 
 log = logging.getLogger(__name__)
 POLICY = (
@@ -136,14 +139,19 @@ def _add_health(app: FastAPI, tests: Mapping[str, Check]) -> None:
         return JSONResponse(summary(readiness, datetime.now(UTC)), 503 if readiness.missing else 200)
 
 
-def create_web(title: str, service: Service) -> FastAPI:
-    """A web application with all that every application shares; its own routes are added to it."""
+def create_web(title: str, service: Service, answer: Callable[[Job], Mapping[str, Any]] | None = None) -> FastAPI:
+    """A web application with all that every application shares; its own routes are added to it.
+
+    `answer` says a job as the application's users know it; with it, jobs can be followed.
+    """
+    ending = Ending(service.settings.socket, service.settings.live_socket)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         reaper = service.reaper()
         reaper.start()
-        yield
+        with ending.watch():
+            yield
         reaper.stop()
 
     quiet_logs(unless=service.settings.pii_logging)
@@ -154,6 +162,8 @@ def create_web(title: str, service: Service) -> FastAPI:
     app.add_exception_handler(OperationalError, _on_ledger_error)
     app.add_exception_handler(redis.RedisError, _on_redis_error)
     _add_health(app, checks(service))
+    if answer:
+        add_events(app, service, ending, answer)
     add_metrics(app, service)
     add_docs(app, POLICY)
     describe(app)

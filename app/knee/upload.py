@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 from anyio import to_thread
 from fastapi import HTTPException, Request
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import ClientDisconnect
 
 from app.core.archive import BadArchive
@@ -17,6 +19,7 @@ from app.core.pipelines import OptionError
 from app.core.rate import address_of, check_rate, client_hash
 from app.core.service import Service
 from app.core.storage import new_job_id
+from app.knee.answers import accepted
 from app.knee.deidentify import CannotClean, clean_scan
 from app.knee.form import read_wishes
 from app.knee.scan import check_scan, suffix_of
@@ -31,7 +34,8 @@ async def receive(service: Service, request: Request, *, verify: bool) -> Job:
     job_id = new_job_id()
     settings, storage = service.settings, service.storage
     client = None if verify else client_hash(address_of(request), settings.verify_token)
-    await to_thread.run_sync(_check_rate, service, client)
+    if settings.rate_limit:
+        await to_thread.run_sync(_check_rate, service, client)
     limits = Limits(settings.upload_limit, settings.disk_reserve)
     check_length(request.headers.get("content-length"), limits, storage.free())
     try:
@@ -91,10 +95,20 @@ def _accept(service: Service, job_id: str, form: Form, client: str | None) -> Jo
     )
     if service.settings.pii_logging:
         log.info("job %s: %s of %s", job_id, form.file_name, wishes.email or "nobody who says so")
-    return service.jobs.submit(new)
+    return service.jobs.submit(new, sent=True)
 
 
 def announce(service: Service, job: Job) -> None:
     """Wake a worker. Where that fails the job stays queued, and the reaper tries again."""
     if service.send(job.id, job.queue):
-        service.jobs.mark_sent(job.id)
+        return
+    try:
+        service.jobs.mark_unsent(job.id)
+    except SQLAlchemyError:  # the job is accepted; its message counts as lost, for which the reaper is there too
+        log.warning("job %s: it could not be noted that no message was sent", job.id, exc_info=True)
+
+
+def welcome(service: Service, job: Job) -> dict[str, Any]:
+    """Wake a worker for an accepted job, and give the answer to its user."""
+    announce(service, job)
+    return accepted(service.jobs, job)

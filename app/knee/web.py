@@ -6,6 +6,7 @@ import hmac
 import os
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,10 +21,10 @@ from app.core.ledger.totals import totals
 from app.core.openapi import leads_to, problems, upload_body
 from app.core.service import Service, open_service
 from app.core.web import create_web
-from app.knee.answers import EXPIRED, accepted, offer, stats, status
+from app.knee.answers import EXPIRED, offer, stats, status
 from app.knee.form import PIPELINE, form_schema
 from app.knee.schema import Accepted, Models, Stats, Status
-from app.knee.upload import announce, receive
+from app.knee.upload import receive, welcome
 
 STATIC = Path(__file__).parent / "static"
 VERIFY = "x-farrier-verify"
@@ -65,8 +66,7 @@ def _add_upload(app: FastAPI, service: Service) -> None:
     async def upload(request: Request, token: Token = None) -> dict[str, Any]:
         """Submit a scan. The fields beside the file are the options of the pipelines and the site's own."""
         job = await receive(service, request, verify=is_verify(service, token))
-        await to_thread.run_sync(announce, service, job)
-        return await to_thread.run_sync(accepted, service.jobs, job)
+        return await to_thread.run_sync(welcome, service, job)
 
 
 def _add_jobs(app: FastAPI, service: Service) -> None:
@@ -149,7 +149,7 @@ def create_app() -> FastAPI:
     service = open_service(os.environ)
     if PIPELINE not in service.pipelines:
         raise ValueError(f"{service.settings.pipelines}: there is no pipeline {PIPELINE!r}, which this site needs")
-    app = create_web("Knee MRI analysis", service)
+    app = create_web("Knee MRI analysis", service, partial(status, service.jobs))
     _add_upload(app, service)
     _add_jobs(app, service)
     _add_ends(app, service)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, bindparam, func, select
 
 from app.core.ledger import history
 from app.core.ledger.clock import Clock
@@ -13,6 +13,25 @@ from app.core.ledger.job import DURATIONS, Attempt, Job, State, StepRun, job_fro
 from app.core.ledger.tables import jobs
 
 TURN = (jobs.c.verify.desc(), jobs.c.seq)
+# Built once: they are asked for each page that somebody looks at.
+_FIND = select(jobs).where(jobs.c.id == bindparam("id"))
+_AHEAD = (
+    select(func.count())
+    .select_from(jobs)
+    .where(
+        jobs.c.state == State.QUEUED,
+        jobs.c.queue == bindparam("queue"),
+        jobs.c.verify == bindparam("verify"),
+        jobs.c.seq < bindparam("seq"),
+    )
+)
+_LAST = (
+    select(jobs.c.duration)
+    .where(jobs.c.state == State.DONE, jobs.c.queue == bindparam("queue"), jobs.c.verify.is_(False))
+    # Jobs that ended before the ledger numbered ends come last.
+    .order_by(jobs.c.ended_seq.desc().nulls_last(), jobs.c.ended_wall.desc(), jobs.c.seq.desc())
+    .limit(DURATIONS)
+)
 
 
 def held(job: Job) -> ColumnElement[bool]:
@@ -30,7 +49,7 @@ class Asked:
     def find(self, job_id: str) -> Job | None:
         """The job, or None where there is none of that id."""
         with self._database.read() as connection:
-            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().first()
+            row = connection.execute(_FIND, {"id": job_id}).mappings().first()
         return job_from(dict(row)) if row else None
 
     def attempts(self, job_id: str) -> list[Attempt]:
@@ -92,23 +111,14 @@ class Asked:
 
     def position(self, job: Job) -> int:
         """1 for the job that is next in its queue; verify jobs stand apart and count for nobody else."""
-        ahead = and_(
-            jobs.c.state == State.QUEUED,
-            jobs.c.queue == job.queue,
-            jobs.c.verify == job.verify,
-            jobs.c.seq < job.seq,
-        )
+        given = {"queue": job.queue, "verify": job.verify, "seq": job.seq}
         with self._database.read() as connection:
-            return 1 + int(connection.execute(select(func.count()).select_from(jobs).where(ahead)).scalar_one())
+            return 1 + int(connection.execute(_AHEAD, given).scalar_one())
 
     def mean(self, queue: str) -> float:
         """Seconds that a job of this queue is expected to last."""
-        done = and_(jobs.c.state == State.DONE, jobs.c.queue == queue, jobs.c.verify.is_(False))
-        # Jobs that ended before the ledger numbered ends come last.
-        latest = (jobs.c.ended_seq.desc().nulls_last(), jobs.c.ended_wall.desc(), jobs.c.seq.desc())
-        query = select(jobs.c.duration).where(done).order_by(*latest).limit(DURATIONS)
         with self._database.read() as connection:
-            return mean_duration([float(value) for value in connection.execute(query).scalars()])
+            return mean_duration([float(value) for value in connection.execute(_LAST, {"queue": queue}).scalars()])
 
     def elapsed(self, job: Job) -> float:
         """Seconds since the running job's attempt began."""

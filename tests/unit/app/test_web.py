@@ -106,7 +106,7 @@ def test_full_disk_is_told_before_the_upload(client: TestClient, monkeypatch: py
 def test_trouble_while_accepting_is_told_and_leaves_nothing(
     client: TestClient, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr(Jobs, "submit", fail)
