@@ -47,6 +47,9 @@ class Host(Strict):
     secrets: dict[StackName, dict[Name, VaultValue]] = Field(
         {}, description="Values of the stacks' `secrets`, by stack and name. Only in an encrypted file."
     )
+    tokens: dict[Name, VaultValue] = Field(
+        {}, description="Tokens for gated models, by the name that `stacks/models.yml` says. Only in an encrypted file."
+    )
     locks: str | None = Field(None, description="A folder of conda locks that is looked into before the stack's own.")
     models_root: str = Field(paths.MODELS, description="The host's model store.")
     http_port: int = Field(80, ge=1, le=65535, description="The front door's port for plain HTTP (it redirects).")

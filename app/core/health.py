@@ -11,13 +11,15 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.core.broker import USER
-from app.core.ledger import Database, Workers
+from app.core.ledger import Election, Jobs, Workers
 from app.core.ledger.lifetime import Lifetime
+from app.core.pipelines import Pipeline
 from app.core.settings import MIB, Settings
 from app.core.storage import Storage
 
 SECONDS = 2.0  # that a dependency has for its answer
 OK = "ok"
+BETWEEN_STEPS = 120.0  # seconds that a job may take besides its steps: to copy, to pack, to be noted
 Check = Callable[[], str]  # gives "ok" or what is wrong
 
 
@@ -68,12 +70,27 @@ def redis_check(settings: Settings) -> Check:
     return check
 
 
-def ledger_check(database: Database) -> Check:
-    """Whether the ledger gives its write lock."""
+def ledger_check(election: Election) -> Check:
+    """Whether the ledger takes a write (on a full disk it still gives its write lock, and answers)."""
 
     def check() -> str:
-        with database.write() as connection:
-            connection.exec_driver_sql("SELECT count(*) FROM leases")
+        election.hold("health", 0.0)
+        return OK
+
+    return check
+
+
+def jobs_check(jobs: Jobs, pipelines: Mapping[str, Pipeline]) -> Check:
+    """Whether no job runs beyond its time limits: each is cut at them, unless something hangs."""
+
+    def check() -> str:
+        for job in jobs.running():
+            pipeline = pipelines.get(job.pipeline)
+            if pipeline is None:
+                continue
+            most = sum(step.timeout for step in pipeline.steps) + BETWEEN_STEPS
+            if jobs.elapsed(job) > most:
+                return f"job {job.id} runs for {jobs.elapsed(job):.0f} s, and should have been cut after {most:.0f} s"
         return OK
 
     return check

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from sqlalchemy.exc import OperationalError
+
 from app.core.broker import Sender, sender
 from app.core.events import Changes
 from app.core.ledger import Clock, Database, Election, Jobs, Workers, clock_of, open_database, this_boot
+from app.core.notify import notify
 from app.core.pipelines import Pipeline, read_pipelines
 from app.core.process import is_gone
 from app.core.process import owner as process_as_owner
 from app.core.reaper import Reaper
 from app.core.settings import Settings, read_settings
 from app.core.storage import Storage
+
+log = logging.getLogger(__name__)
+AGAIN = 2.0  # seconds between two looks for a ledger that cannot be opened just now
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,8 @@ class Service:
         """A reaper for this process, not yet started."""
         owner = f"{self.settings.service}@{self.settings.instance} {os.getpid()}"
         election = Election(self.database, self.clock, "reaper")
-        return Reaper(self.jobs, election, self.storage, self.send, owner, partial(is_gone, boot=self.boot))
+        gone = partial(is_gone, boot=self.boot)
+        return Reaper(self.jobs, self.workers, election, self.storage, self.send, owner, gone, self.settings.lease)
 
     def owner(self) -> str:
         """The name under which a job is claimed by this process."""
@@ -68,3 +77,18 @@ def open_service(environment: Mapping[str, str]) -> Service:
         pipelines=read_pipelines(settings.pipelines),
         send=sender(settings),
     )
+
+
+def await_service(environment: Mapping[str, str]) -> Service:
+    """Open everything, and wait for a ledger that is there but cannot be opened: its disk is full, its server away.
+
+    A start that ended instead would be tried again a few times, and then no more. Raises as open_service does.
+    """
+    while True:
+        try:
+            return open_service(environment)
+        except OperationalError as error:
+            reason = str(error.orig or error)
+            log.warning("the ledger cannot be opened (%s); trying again", reason)
+            notify(f"STATUS=waits for the ledger: {reason}")
+            time.sleep(AGAIN)

@@ -47,10 +47,10 @@ class Settings:
     disk_reserve: int
     lease: int
     max_attempts: int
+    rate_limit: int  # jobs an hour and address; 0: no limit
     followers: int  # that one web process has at most
     socket: Path | None  # that a web process listens on
     live_socket: Path | None  # the link that the front door asks
-    rate_limit: int  # jobs an hour and address; 0: no limit
     result_hours: int  # that a job's files are kept after its end
     cleanup_timer: str  # the unit that deletes what is due; empty: none
     cleanup_patience: int  # seconds without a clean-up after which the site is not ready
@@ -135,10 +135,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         disk_reserve=_number(environment, "FARRIER_DISK_RESERVE", 512 * MIB, problems),
         lease=_number(environment, "FARRIER_LEASE", 30, problems),
         max_attempts=_number(environment, "FARRIER_MAX_ATTEMPTS", 3, problems),
+        rate_limit=_number(environment, "FARRIER_RATE_LIMIT", 0, problems, least=0),
         followers=_number(environment, "FARRIER_FOLLOWERS", 500, problems),
         socket=_path(environment, "FARRIER_SOCKET"),
         live_socket=_path(environment, "FARRIER_LIVE_SOCKET"),
-        rate_limit=_number(environment, "FARRIER_RATE_LIMIT", 0, problems, least=0),
         result_hours=_number(environment, "FARRIER_RESULT_HOURS", 24, problems),
         cleanup_timer=environment.get("FARRIER_CLEANUP_TIMER", ""),
         cleanup_patience=_number(environment, "FARRIER_CLEANUP_PATIENCE", 3600, problems),

@@ -62,11 +62,14 @@ class Storage:
         """Where an upload lies that is not accepted yet."""
         return self._folder("uploads", job_id) / "part"
 
-    def abandoned_uploads(self, age: float) -> list[str]:
-        """Jobs of which nothing but a begun upload is there, untouched for `age` seconds: its web process died."""
-        begun = self.root.glob("uploads/*/part")
-        latest = time.time() - age
-        return [part.parent.name for part in begun if part.stat().st_mtime < latest]
+    def begun_uploads(self) -> dict[str, object]:
+        """Jobs of which nothing but a begun upload is there, each with what changes while it grows."""
+        found: dict[str, object] = {}
+        for part in self.root.glob("uploads/*/part"):
+            with suppress(FileNotFoundError):  # it was accepted or dropped since we looked
+                stat = part.stat()
+                found[part.parent.name] = (stat.st_mtime_ns, stat.st_size)
+        return found
 
     def accept_upload(self, job_id: str, suffix: str) -> Path:
         """Turn the written upload into the job's input, on disk for good."""
@@ -140,6 +143,10 @@ class Storage:
         shutil.rmtree(self._folder("work", job_id) / str(attempt), ignore_errors=True)
         with suppress(OSError):
             self._folder("work", job_id).rmdir()
+
+    def work_folders(self) -> list[tuple[str, int]]:
+        """Job and attempt of every work folder that is there."""
+        return [(path.parent.name, int(path.name)) for path in self.root.glob("work/*/[0-9]*")]
 
     def drop_result(self, job_id: str, attempt: int) -> None:
         """Delete the output of an attempt that lost its job."""

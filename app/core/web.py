@@ -25,11 +25,12 @@ from app.core.health import (
     ask,
     cleanup_check,
     disk_check,
+    jobs_check,
     ledger_check,
     redis_check,
     worker_checks,
 )
-from app.core.ledger import Job
+from app.core.ledger import Election, Job
 from app.core.ledger.lifetime import Lifetime
 from app.core.metrics import add_metrics
 from app.core.openapi import Health, Live, Ready, describe, either
@@ -99,8 +100,9 @@ def checks(service: Service) -> dict[str, Check]:
     cleanup = {"cleanup": cleanup_check(lifetime, timer, settings.cleanup_patience)} if timer else {}
     return {
         "redis": redis_check(settings),
-        "ledger": ledger_check(service.database),
+        "ledger": ledger_check(Election(service.database, service.clock, "health")),
         **worker_checks(service.workers, settings.queues),
+        "jobs": jobs_check(service.jobs, service.pipelines),
         "disk": disk_check(service.storage, settings.disk_reserve),
         **cleanup,
     }

@@ -19,7 +19,7 @@ from app.core.ledger import Job, State
 from app.core.ledger.lifetime import Lifetime
 from app.core.ledger.totals import totals
 from app.core.openapi import leads_to, problems, upload_body
-from app.core.service import Service, open_service
+from app.core.service import Service, await_service
 from app.core.web import create_web
 from app.knee.answers import EXPIRED, offer, stats, status
 from app.knee.form import PIPELINE, form_schema
@@ -146,7 +146,7 @@ def _add_page(app: FastAPI) -> None:
 
 def create_app() -> FastAPI:
     """The web application, with settings from the environment; raises where they or the pipelines are wrong."""
-    service = open_service(os.environ)
+    service = await_service(os.environ)
     if PIPELINE not in service.pipelines:
         raise ValueError(f"{service.settings.pipelines}: there is no pipeline {PIPELINE!r}, which this site needs")
     app = create_web("Knee MRI analysis", service, partial(status, service.jobs))

@@ -9,6 +9,7 @@ from pathlib import Path
 from farrier import paths
 from farrier.kinds.asgi import Asgi
 from farrier.kinds.base import CodeService, PythonService
+from farrier.kinds.celery import Celery
 from farrier.load import Loaded
 from farrier.problems import Problem, nearest
 
@@ -80,6 +81,9 @@ def _references(loaded: Loaded) -> Iterator[Problem]:
             continue
         yield from _known(loaded, ("services", name, "env"), service.env, stack.envs, "env")
         yield from _known(loaded, ("services", name, "source"), service.source, stack.sources, "source")
+        if isinstance(service, Celery) and service.broker is not None:
+            brokers = {key: other for key, other in stack.services.items() if other.kind == "redis"}
+            yield from _known(loaded, ("services", name, "broker"), service.broker, brokers, "service of kind redis")
 
 
 def _pipelines(loaded: Loaded) -> Iterator[Problem]:

@@ -105,6 +105,7 @@ class ModelPlan(Part):
     version: str
     path: str
     files: tuple[ModelFile, ...]
+    token: str | None  # its name in `farrier_tokens`
 
 
 class Tree(Part):

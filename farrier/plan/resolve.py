@@ -32,7 +32,7 @@ from farrier.plan.model import (
     Tree,
     VerifyPlan,
 )
-from farrier.plan.secrets import check_secrets
+from farrier.plan.secrets import check_secrets, check_tokens
 from farrier.problems import InvalidInput
 
 _FRONT_PACKAGES = ("caddy",)
@@ -57,6 +57,7 @@ def make_plan(stacks: Sequence[Loaded], inputs: Inputs) -> Plan:
     problems = [problem for loaded in stacks for problem in check_stack(loaded, known)]
     problems += check_host(stacks, inputs.host.public_name)
     problems += check_secrets(stacks, inputs.host)
+    problems += check_tokens(stacks, inputs.manifest, inputs.host)
     if problems:
         raise InvalidInput(problems)
     resolved = [_StackResolver(loaded, inputs).plan() for loaded in stacks]
@@ -104,7 +105,9 @@ def _model(model: Model, root: str) -> ModelPlan:
         ModelFile(path=file.path, sha256=file.sha256, size=file.size, sources=tuple(file.sources))
         for file in model.files
     )
-    return ModelPlan(id=model.id, version=model.version, path=f"{root}/{model.id}/{model.version}", files=files)
+    return ModelPlan(
+        id=model.id, version=model.version, path=f"{root}/{model.id}/{model.version}", files=files, token=model.token
+    )
 
 
 def _second_generation(resolved: Sequence[Resolved]) -> int:
@@ -227,7 +230,10 @@ class _StackResolver:
     def _environment(self) -> dict[str, str]:
         environment = dict(pair for offer in self.offers for pair in offer.environment.items())
         queues = {
-            q: None for service in self.stack.services.values() if isinstance(service, Celery) for q in service.queues
+            q: None
+            for service in self.stack.services.values()
+            if isinstance(service, Celery) and service.contract == "farrier"
+            for q in service.queues
         }
         if queues:
             environment["FARRIER_QUEUES"] = ",".join(queues)

@@ -8,6 +8,7 @@ from farrier.host import PREFIX, Host
 from farrier.kinds import KINDS
 from farrier.kinds.base import CodeService
 from farrier.load import Loaded
+from farrier.models import Manifest
 from farrier.problems import Problem, nearest
 
 _VARIABLE = f"{PREFIX}secrets"
@@ -24,6 +25,17 @@ def check_secrets(stacks: Sequence[Loaded], host: Host) -> Iterator[Problem]:
     for loaded in stacks:
         yield from _names(loaded)
         yield from _values(loaded, host, where)
+
+
+def check_tokens(stacks: Sequence[Loaded], manifest: Manifest, host: Host) -> Iterator[Problem]:
+    """Gated models of the stacks for which the host has no token. Names only: no message holds a value."""
+    for loaded in stacks:
+        for index, reference in enumerate(loaded.stack.models):
+            model = manifest.find(reference)
+            if model and model.token and model.token not in host.tokens:
+                message = f"{reference} is only given out for the token '{model.token}', which {host.name} has not; "
+                message += f"write it with `ansible-vault edit` as {PREFIX}tokens: {{{model.token}: …}}"
+                yield loaded.document.problem(("models", index), message)
 
 
 def _names(loaded: Loaded) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ from app.core.ledger.election import Election
 from app.core.ledger.job import Attempt, Job, NewJob, State, StepRun
 from app.core.ledger.jobs import Jobs
 from app.core.ledger.place import Place, place_of
+from app.core.ledger.trouble import is_full
 from app.core.ledger.workers import Workers
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Workers",
     "boot_clock",
     "clock_of",
+    "is_full",
     "open_database",
     "place_of",
     "this_boot",

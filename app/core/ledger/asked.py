@@ -78,27 +78,32 @@ class Asked:
         """The id of the job that a worker's pool process holds; None while it is idle. `owner` begins with its name."""
         return next((job.id for job in self.running() if (job.owner or "").startswith(f"{worker} ")), None)
 
-    def is_dead(self, job: Job, gone: Callable[[str], bool]) -> bool:
-        """Whether nobody can be working on a running job: another boot, its lease over, or its owner's process gone."""
+    def is_dead(self, job: Job, gone: Callable[[str], bool], *, spare: bool = False) -> bool:
+        """Whether nobody can be working on a running job: another boot, its lease over, or its owner's process gone.
+
+        `spare`: a lease that is over counts for nothing, since its owner may not have been able to renew it.
+        """
         if job.boot_id != self._clock.boot_id:
             return True
-        return (job.lease_until or 0.0) < self._clock.now() or gone(job.owner or "")
+        is_over = (job.lease_until or 0.0) < self._clock.now()
+        return (is_over and not spare) or gone(job.owner or "")
 
-    def unsent(self, overdue: float) -> list[Job]:
-        """Jobs to be sent: the unsent ones, and each queue's head once it was unclaimed for `overdue` seconds.
+    def unsent(self, overdue: Callable[[str], float]) -> list[Job]:
+        """Jobs to be sent: the unsent ones, and each queue's head once it was unclaimed for `overdue(queue)` seconds.
 
         One message wakes a worker for all of its queue, so only the head is sent again.
         """
         queued = select(jobs).where(jobs.c.state == State.QUEUED).order_by(*TURN)
         with self._database.read() as connection:
             rows = connection.execute(queued).mappings().all()
-        latest = self._clock.now() - overdue
+        now = self._clock.now()
         chosen, seen = [], set()
         for row in rows:
-            late = row["sent_boot_id"] != self._clock.boot_id or row["sent_at"] < latest
-            if not row["sent"] or (row["queue"] not in seen and late):
-                chosen.append(job_from(dict(row)))
+            is_head = row["queue"] not in seen
             seen.add(row["queue"])
+            other_boot = row["sent_boot_id"] != self._clock.boot_id
+            if not row["sent"] or (is_head and (other_boot or row["sent_at"] < now - overdue(row["queue"]))):
+                chosen.append(job_from(dict(row)))
         return chosen
 
     def old_verify_jobs(self, age: float) -> list[str]:

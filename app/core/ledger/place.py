@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from app.core.ledger.postgres import server_url
+from app.core.ledger.postgres import server_url, without_password
 
 ADDRESS = "FARRIER_LEDGER_URL"
 PASSWORD = "ledger-password"
@@ -35,4 +35,4 @@ def _password(folder: str) -> str | None:
 
 def shown(place: Place) -> str:
     """The place as messages name it, without a password."""
-    return str(place) if isinstance(place, Path) else place.render_as_string(hide_password=True)
+    return str(place) if isinstance(place, Path) else without_password(place)

@@ -29,6 +29,12 @@ def server_url(address: str, password: str | None) -> URL:
     return url.set(drivername="postgresql+psycopg", password=password)
 
 
+def without_password(url: URL) -> str:
+    """The address as the setting and PostgreSQL's own programs know it."""
+    parts = (url.username, None, url.host, url.port, url.database, url.query)
+    return URL.create("postgresql", *parts).render_as_string()
+
+
 def server_engine(url: URL, *, lock: float = LOCK_SECONDS, **options: Any) -> Engine:
     """Connections to the server; each is tried before it is used, so that a restarted server is found again."""
     given = url.query.get("options", "")

@@ -18,7 +18,7 @@ from app.core.ledger import snapshot
 from app.core.ledger.home import Failed, Refused
 from app.core.ledger.layout import Layout
 from app.core.ledger.place import shown
-from app.core.ledger.postgres import server_engine
+from app.core.ledger.postgres import server_engine, without_password
 from app.core.ledger.revisions import Revision, Revisions
 
 SUFFIX = ".pgdump"
@@ -95,12 +95,17 @@ class ServerHome:
         return kept
 
     def _dump(self, program: str, target: Path) -> None:
-        address = self._url.set(drivername="postgresql", password=None).render_as_string()
         with tempfile.NamedTemporaryFile("w", prefix="farrier-") as passwords:
             # The environment and the command line of a process can be seen by others.
             passwords.write(f"*:*:*:*:{_escaped(str(self._url.password or ''))}\n")
             passwords.flush()
-            command = [program, "--format=custom", "--no-owner", f"--file={target}", f"--dbname={address}"]
+            command = [
+                program,
+                "--format=custom",
+                "--no-owner",
+                f"--file={target}",
+                f"--dbname={without_password(self._url)}",
+            ]
             environment = os.environ | {"PGPASSFILE": passwords.name, "PGCONNECT_TIMEOUT": "5"}
             done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
         if done.returncode != 0:

@@ -20,8 +20,8 @@ from farrier.document import read
 from farrier.pipelines import Places, pipeline_data
 from farrier.stack import Stack
 from tests.unit.app.migrations import new_ledger
+from tests.unit.app.places import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[3]
 KNEE = REPOSITORY / "stacks/knee"
 FIXTURES = KNEE / "fixtures"
 PHANTOM = FIXTURES / "phantom.nii.gz"

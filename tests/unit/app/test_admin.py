@@ -20,7 +20,8 @@ from app.core.admin.table import lasted
 from app.core.ledger import Job, NewJob
 from app.core.service import Service, open_service
 from app.knee.web import create_app
-from tests.unit.app.running_site import REPOSITORY, knee_pipeline, site_environment
+from tests.unit.app.places import REPOSITORY
+from tests.unit.app.running_site import knee_pipeline, site_environment
 
 TOKEN = "a token of forty characters or a few more"
 METRICS = {"X-Forwarded-For": "192.0.2.1"}

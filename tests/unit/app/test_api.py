@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.unit.app.running_site import REPOSITORY, Site, knee_pipeline, wait_for
+from tests.unit.app.places import REPOSITORY
+from tests.unit.app.running_site import Site, knee_pipeline, wait_for
 
 SETTINGS = Path(__file__).with_name("schemathesis.toml")
 

@@ -10,7 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.knee.web import create_app
-from tests.unit.app.running_site import PHANTOM, REPOSITORY, knee_pipeline, site_environment
+from tests.unit.app.places import REPOSITORY
+from tests.unit.app.running_site import PHANTOM, knee_pipeline, site_environment
 from tests.unit.app.scans import (
     NIBABEL,
     PYDICOM,

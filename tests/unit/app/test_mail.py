@@ -24,7 +24,8 @@ from app.core.mail import LONGEST, MailSettings, NotNow, patience, read_mail_set
 from app.core.settings import SettingsError
 from app.core.storage import new_job_id
 from tests.unit.app.conftest import FakeTime
-from tests.unit.app.running_site import REPOSITORY, knee_pipeline, site_environment
+from tests.unit.app.places import REPOSITORY
+from tests.unit.app.running_site import knee_pipeline, site_environment
 
 ADDRESS = "eleonore.quidditch@example.org"
 LOGIN = ("knee", "the password")

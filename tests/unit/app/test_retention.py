@@ -20,7 +20,8 @@ from app.core.ledger.lifetime import Lifetime
 from app.core.retention import CleanUp
 from app.core.storage import Storage, new_job_id
 from tests.unit.app.conftest import FakeTime
-from tests.unit.app.running_site import PHANTOM, REPOSITORY
+from tests.unit.app.places import REPOSITORY
+from tests.unit.app.running_site import PHANTOM
 from tests.unit.app.uploads import upload
 
 DAY = 86400.0

@@ -17,7 +17,7 @@ from app.core.disk import sync
 from app.core.service import Service, open_service
 from app.knee import takeover
 from app.knee.takeover import take_over
-from tests.unit.app.running_site import REPOSITORY
+from tests.unit.app.places import REPOSITORY
 
 FIRST, SECOND, THIRD = "3f2504e0-4f89-41d3-9a0c-0305e82c3301", "b" * 32, "c" * 32
 PLAIN = FIRST.replace("-", "")

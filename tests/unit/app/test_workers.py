@@ -4,10 +4,16 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from app.core.ledger import Clock, Database, Election, Workers
 from app.core.process import is_gone, owner
-from app.core.pulse import Loop
 from tests.unit.app.conftest import FakeTime
+
+
+@pytest.fixture(params=["file", "server"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def test_queue_is_live_as_long_as_a_worker_beats_on_it(workers: Workers, time: FakeTime) -> None:
@@ -71,13 +77,3 @@ def test_process_of_another_namespace_or_host_is_never_taken_for_gone() -> None:
     assert not is_gone(gone, "another")
     assert not is_gone("worker@0 4194303 1 1", "boot")
     assert not is_gone("someone else", "boot")
-
-
-def test_loop_lives_while_it_ticks_or_is_not_meant_to_turn() -> None:
-    loop = Loop()
-    assert loop.is_alive(0.0)
-    loop.begin()
-    assert loop.is_alive(5)
-    assert not loop.is_alive(0.0)
-    loop.end()
-    assert loop.is_alive(0.0)

@@ -146,3 +146,23 @@ def test_ssh_goes_where_ansible_would_go() -> None:
     assert call[:4] == ["ssh", "-T", "-o", "ProxyJump=gate"]
     assert call[4:10] == ["-i", "/keys/one key", "-l", "admin", "-p", "2222"]
     assert call[10:] == ["192.0.2.7", "--", "sudo -n farrier-release run 'a b'"]
+
+
+MANIFEST = """\
+models:
+  - id: brain
+    version: "1"
+    token: hugging
+    files: [{path: w, sha256: "%s", size: 1, sources: [https://example.org/w]}]
+    origin: {url: https://example.org, dataset: none, method: none, licence: CC0-1.0}
+"""
+
+
+def test_a_gated_model_needs_a_token_and_the_plan_never_holds_it(repository: Any, small: str) -> None:
+    (repository.root / "stacks/models.yml").write_text(MANIFEST % ("ab" * 32))
+    repository.stack("one", small.replace("services:", "models: [brain@1]\nservices:"))
+    (told,) = repository.problems("one")
+    assert told.startswith("stacks/one/stack.yml:4: models[0]: brain@1 is only given out for the token 'hugging'")
+    plan = repository.plan("one", farrier_tokens={"hugging": VALUE})
+    assert plan.models[0].token == "hugging"
+    assert VALUE not in plan.model_dump_json()
