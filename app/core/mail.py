@@ -164,16 +164,16 @@ def _send(server: smtplib.SMTP, job: Job, settings: MailSettings) -> int:
 
 
 def main() -> int:
-    """Send what is due; exit code 1 where the server could not be used."""
+    """Send what is due. A server that is away is no failure of the unit: the next run tries again."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     settings = read_mail_settings(os.environ)
     service = open_service(os.environ)
     quiet_logs(unless=service.settings.pii_logging)
+    taken, refused = 0, 0
     try:
         taken, refused = send_all(Outbox(service.database, service.clock), settings)
     except NotNow as error:
         log.error("no mail leaves: %s; it is tried again", error)  # noqa: TRY400 - the line says it all
-        return 1
     if taken or refused:
         log.info("mails: %d sent, %d refused", taken, refused)
     return 0
