@@ -160,7 +160,7 @@ def test_hopeless_start_ends_as_failed_with_its_reason(
         for unit in (worker, web):
             site.until(unit.has_failed, f"{unit.name} failed", 90)
             assert reason in site.run(f"journalctl --no-pager -n 60 -u {unit.name}").lower()
-            assert reason in site.host.run(f"systemctl status --no-pager --lines=40 {unit.name}").stdout.lower()
+            assert reason in site.host.run(f"systemctl status --no-pager --full --lines=40 {unit.name}").stdout.lower()
     finally:
         site.run(mending.format(**places))
         site.run("systemctl reset-failed 'knee*'; systemctl start knee.target knee-web knee-worker@0")

@@ -163,3 +163,30 @@ def test_hung_consumer_is_told_to_systemd(program: Program, monkeypatch: pytest.
     while (message := program.systemd.recv(500)) == b"WATCHDOG=1":
         pass
     assert message == b"WATCHDOG=trigger"
+
+
+@pytest.mark.parametrize(
+    ("settings", "acks_late", "prefetch"),
+    [
+        ("", True, 1),
+        ("app.conf.worker_prefetch_multiplier = 7", True, 7),
+        ("app.config_from_object({'task_acks_late': False})", False, 1),
+        ("app.config_from_object({'CELERY_TASK_SERIALIZER': 'json'})", True, 1),  # as before Celery 4
+        ("app.tasks", True, 1),  # the tasks are bound before the worker is made
+    ],
+)
+def test_settings_that_the_program_makes_itself_are_kept(settings: str, acks_late: bool, prefetch: int) -> None:
+    program = f"""
+import foreign_celery
+foreign_celery.change_defaults()
+from celery import Celery
+app = Celery("tasks")
+@app.task
+def work(): pass
+{settings}
+app.finalize()
+print(work.acks_late, app.conf.worker_prefetch_multiplier)
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(RUNTIME)}, capture_output=True, check=True)
+    assert done.stdout.decode().split() == [str(acks_late), str(prefetch)]
