@@ -155,6 +155,7 @@ def test_jobs_that_another_worker_holds_are_not_taken_from_it(program: Program) 
     assert program.client.hexists("unacked", "tag")
 
 
+@pytest.mark.slow
 def test_hung_consumer_is_told_to_systemd(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CELERY_RDBSIG", "1")  # Celery's own debugger holds the process that a signal hits
     worker = program.start()
