@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from farrier.conda.cli import lock
 from farrier.deploy.deploy import deploy
 from farrier.deploy.rollback import rollback
+from farrier.deploy.rotate import rotate
+from farrier.deploy.run import run
 from farrier.deploy.status import status
 from farrier.effects.ask import NoAnswer, ask
 from farrier.effects.text import as_lines
+from farrier.inventory import inventory_variables
 from farrier.planning import plan_for
-from farrier.problems import InvalidInput, Problem, nearest
+from farrier.problems import InvalidInput
 from farrier.reference import stack_reference
 from farrier.report import show_plan
 
@@ -25,6 +26,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 app.command("deploy")(deploy)
 app.command("rollback")(rollback)
 app.command("status")(status)
+app.command("rotate")(rotate)
+app.command("run")(run)
 app.command("lock")(lock)
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -41,7 +44,7 @@ def plan(
 ) -> None:
     """Show what the stack files mean on one host, without asking it but for --effects. Exits 1 with every problem."""
     try:
-        made = plan_for(_ROOT, host, inventory_variables(inventory, host))
+        made = plan_for(_ROOT, host, inventory_variables(_ROOT, inventory, host))
     except InvalidInput as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
@@ -79,20 +82,3 @@ def reference(
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-
-
-def inventory_variables(inventory: str, host: str) -> dict[str, Any]:
-    """The host's variables as Ansible reads them. Raises InvalidInput for a host that the inventory does not know."""
-    if not (_ROOT / inventory).exists():
-        raise InvalidInput([Problem(inventory, 0, "", "there is no such inventory")])
-    tool = Path(sys.executable).parent / "ansible-inventory"
-    command = [str(tool), "-i", inventory, "--list"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=_ROOT)
-    if done.returncode != 0:
-        raise InvalidInput([Problem(inventory, 0, "", (done.stderr or done.stdout).strip())])
-    groups = json.loads(done.stdout)
-    variables: dict[str, Any] = groups.pop("_meta").get("hostvars", {})
-    known = {name for group in groups.values() for name in group.get("hosts", ())}
-    if host not in known:
-        raise InvalidInput([Problem(inventory, 0, host, f"there is no such host: {nearest(host, sorted(known))}")])
-    return dict(variables.get(host, {}))

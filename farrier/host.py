@@ -11,7 +11,7 @@ from farrier import paths
 from farrier.channel import UNSTABLE
 from farrier.kinds.base import Strict
 from farrier.problems import InvalidInput, Problem, nearest
-from farrier.values import Hostname, StackName
+from farrier.values import Hostname, Name, StackName, VaultValue
 
 PREFIX = "farrier_"
 
@@ -25,6 +25,7 @@ _NOT_THE_HOSTS = frozenset(
         "farrier_workers",
         "farrier_stack",
         "farrier_release",
+        "farrier_secret",
     }
 )
 
@@ -42,6 +43,12 @@ class Host(Strict):
     channel: str = Field(
         UNSTABLE,
         description="Whose stack files it gets: unstable (the tree as it is), stable, a version or a commit.",
+    )
+    secrets: dict[StackName, dict[Name, VaultValue]] = Field(
+        {}, description="Values of the stacks' `secrets`, by stack and name. Only in an encrypted file."
+    )
+    tokens: dict[Name, VaultValue] = Field(
+        {}, description="Tokens for gated models, by the name that `stacks/models.yml` says. Only in an encrypted file."
     )
     locks: str | None = Field(None, description="A folder of conda locks that is looked into before the stack's own.")
     models_root: str = Field(paths.MODELS, description="The host's model store.")

@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from farrier.document import Document, read
 from farrier.problems import InvalidInput, Problem
+from farrier.values import Name
 
 FILE = "file:"
 
@@ -65,6 +67,14 @@ class Model(_Strict):
     version: Word
     files: tuple[ModelFile, ...] = Field(min_length=1)
     origin: Origin
+    token: Name | None = None  # of `farrier_tokens`: weights that are given to those who accepted their terms
+
+    @model_validator(mode="after")
+    def _token_for_one_server(self) -> Model:
+        servers = {urlsplit(source).netloc for file in self.files for source in file.sources}
+        if self.token and len(servers - {""}) != 1:
+            raise ValueError("a token is for one server: name https sources of one server only, or no token")
+        return self
 
     @property
     def reference(self) -> str:

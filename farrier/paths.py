@@ -25,6 +25,11 @@ def credentials(stack: str) -> str:
     return f"{CONFIG}/{stack}/credentials"
 
 
+def launcher(stack: str, command: str) -> str:
+    """What administrators call a stack's command."""
+    return f"/usr/local/bin/{stack}-{command}"
+
+
 def sockets(stack: str) -> str:
     """The folder of the stack's unix sockets."""
     return f"{SOCKETS}/{stack}"

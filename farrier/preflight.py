@@ -28,6 +28,7 @@ class HostState(BaseModel):
     packages: dict[str, str]
     users: dict[str, dict[str, Any] | None]
     units: dict[str, str]
+    launchers: dict[str, str] = {}
     envs: list[str]
     models: list[str]
     live: dict[str, str]
@@ -51,6 +52,7 @@ def findings(plan: Plan, state: HostState, limits: Limits) -> list[str]:
         _ports(plan, state),
         _users(plan, state),
         _units(plan, state),
+        _launchers(plan, state),
         _caddyfile(state),
     )
     return [finding for check in checks for finding in check]
@@ -135,6 +137,17 @@ def _units(plan: Plan, state: HostState) -> Iterator[str]:
             head = state.units.get(file)
             if head is not None and not head.startswith(f"# Farrier: stack {stack.name}."):
                 yield f"unit {file} exists and is not Farrier's; rename that unit, or the folder stacks/{stack.name}"
+
+
+def _launchers(plan: Plan, state: HostState) -> Iterator[str]:
+    for stack in plan.stacks:
+        for command in stack.commands:
+            line = state.launchers.get(command.launcher)
+            if line is not None and not line.startswith(f"# Farrier: stack {stack.name}."):
+                yield (
+                    f"{command.launcher} exists and is not Farrier's; rename it, or the command '{command.name}' in "
+                    f"stacks/{stack.name}/stack.yml"
+                )
 
 
 def _caddyfile(state: HostState) -> Iterator[str]:

@@ -51,30 +51,50 @@ def _sources(root: Path) -> dict[str, str]:
     return found
 
 
-def request(root: Path, tree: Path, plan: Plan, locks: str | None, *, only_look: bool) -> Json:
+def request(
+    root: Path,
+    tree: Path,
+    plan: Plan,
+    locks: str | None,
+    *,
+    only_look: bool,
+    secrets: Mapping[str, Mapping[str, str]] | None = None,
+) -> Json:
     """What the probe shall look at and, unless `only_look`, ask for. Raises InvalidInput for a wrong stack file.
 
-    `root`: this repository; `tree`: where the stack files come from.
+    `root`: this repository; `tree`: where the stack files come from; `secrets`: values that the inventory gives, of
+    which the host is sent only hashes.
     """
     whole = plan.model_dump(mode="json")
     return {
         "packages": whole["packages"],
         "users": [stack.name for stack in plan.stacks],
         "units": [file for stack in plan.stacks for file in unit_files(stack)],
+        "launchers": [command.launcher for stack in plan.stacks for command in stack.commands],
         "folders": [paths.ROOT, paths.STATE, plan.models_root],
         "models_root": plan.models_root,
-        "stacks": [{key: stack[key] for key in _ACCOUNT_KEYS} for stack in whole["stacks"]],
+        "stacks": [account(stack, secrets or {}) for stack in whole["stacks"]],
         "envs": whole["envs"],
         "asks": [] if only_look else [env.prefix for env in plan.envs],
         "tools": {"folder": f"{paths.ROOT}/tools", "content": installer(root).content},
         "wanted_models": whole["models"],
         "cache": f"{paths.ROOT}/cache",
-        "files": sorted({*tool_files(root), *front_files(plan.front)}),
+        "files": sorted({*tool_files(root, plan), *front_files(plan.front)}),
         "releases": [
             {"name": each.name, "home": each.home, "files": hashes(each.files), "fixed": hashes(each.fixed)}
             for each in staged_files(root, tree, plan, locks)
         ],
     }
+
+
+def account(stack: Json, secrets: Mapping[str, Mapping[str, str]]) -> Json:
+    """What the host compares its accounts, folders and secrets with."""
+    given = {name: hashlib.sha256(value.encode()).hexdigest() for name, value in secrets.get(stack["name"], {}).items()}
+    credentials = [
+        each | ({"sha256": given.get(each["name"], "")} if each["kind"] == "given" else {})
+        for each in stack["credentials"]
+    ]
+    return {key: stack[key] for key in _ACCOUNT_KEYS} | {"credentials": credentials}
 
 
 def todo(plan: Plan, state: Json, tool: Files, front: Files) -> dict[str, list[str]]:

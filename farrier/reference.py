@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from farrier import stack
+from farrier import pipelines, stack
 from farrier.host import PREFIX, Host
 from farrier.kinds import KINDS
 from farrier.kinds.asgi import Health, Route
@@ -30,9 +30,9 @@ _PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`services.<name>.limits`", Limits),
     ("`services.<name>.health`", Health),
     ("`services.<name>.routes[]`", Route),
-    ("`pipelines.<name>`", stack.Pipeline),
-    ("`pipelines.<name>.steps[]`", stack.Step),
-    ("`pipelines.<name>.options.<name>`", stack.Option),
+    ("`pipelines.<name>`", pipelines.Pipeline),
+    ("`pipelines.<name>.steps[]`", pipelines.Step),
+    ("`pipelines.<name>.options.<name>`", pipelines.Option),
     ("`schema`", stack.Schema),
     ("`verify[]`", stack.VerifyStep),
     ("`requires`", stack.Requires),

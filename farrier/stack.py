@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from farrier.kinds import AnyService
 from farrier.kinds.base import Strict
-from farrier.values import Duration, Folder, Line, ModelReference, Name, PositiveDuration, PythonModule, Size, StepName
+from farrier.pipelines import Pipeline
+from farrier.values import Duration, EnvironmentName, Folder, Line, ModelReference, Name, PythonModule, Size
 
 
 class Source(Strict):
@@ -26,42 +27,24 @@ class Env(Strict):
     disk: Size = Field(600 * 2**20, description="What it takes on disk; preflight asks for it before it is built.")
 
 
-class Step(Strict):
-    """One program of a pipeline: `python -m steps.<name> WORKDIR`."""
+class Secret(Strict):
+    """A secret that the administrator brings: its value stands under `farrier_secrets` in an encrypted variables file.
 
-    name: StepName = Field(description="The module under `steps`.")
-    timeout: PositiveDuration = Field(600, description="After this its process group is killed and the job fails.")
+    A service that names it finds a file of its name in `$CREDENTIALS_DIRECTORY`.
+    """
 
-
-class Option(Strict):
-    """A setting of a pipeline that users may choose, with its bounds."""
-
-    type: Literal["integer", "number", "boolean", "choice"] = Field(description="What it takes.")
-    default: bool | int | float | str = Field(description="Used when nothing is chosen.")
-    title: str | None = Field(None, description="What people call it.")
-    minimum: float | None = Field(None, description="Of an integer or a number, where it is required.")
-    maximum: float | None = Field(None, description="Of an integer or a number, where it is required.")
-    choices: list[str] | None = Field(None, min_length=1, description="Of a choice, where it is required.")
-
-    @model_validator(mode="after")
-    def _bounds_that_fit(self) -> Option:
-        bounded = self.minimum is not None and self.maximum is not None
-        if self.type in ("integer", "number") and not bounded:
-            raise ValueError("write a minimum and a maximum")
-        if self.type == "choice" and self.choices is None:
-            raise ValueError("write the choices")
-        return self
+    description: Line = Field(min_length=1, description="What it is, and where one gets it.")
+    required: bool = Field(True, description="Whether the stack cannot go without; else what needs it is switched off.")
 
 
-class Pipeline(Strict):
-    """Steps that run one after the other, each a process in the pipeline's own env."""
+class Command(Strict):
+    """A program for administrators: `<stack>-<name>` on the host, which runs in the place of one of the services.
 
-    title: Line = Field(description="What people call it.")
-    env: Name = Field(description="The env of the steps.")
-    source: Name = Field("pipeline", description="The source that holds the package `steps`.")
-    steps: list[Step] = Field(min_length=1, description="In this order.")
-    options: dict[str, Option] = Field({}, description="Given to every step as `--options`.")
-    models: list[ModelReference] = Field([], description="Models that the steps read: `id@version`.")
+    It has that service's user, variables, credentials, limits and sandbox.
+    """
+
+    service: Name = Field(description="The service (a key under `services`) in whose place it runs.")
+    run: PythonModule = Field(description="The program: `python -m …`, out of the service's env and source.")
 
 
 class VerifyStep(Strict):
@@ -116,7 +99,12 @@ class Stack(Strict):
     models: list[ModelReference] = Field([], description="Weights from `stacks/models.yml`: `id@version`.")
     services: dict[Name, AnyService] = Field(min_length=1, description="The processes, by name; see the kinds below.")
     pipelines: dict[Name, Pipeline] = Field({}, description="Scientific programs that a worker runs step by step.")
+    secrets: dict[Name, Secret] = Field({}, description="Secrets from the vault, for the services that name them.")
+    commands: dict[Name, Command] = Field({}, description="Programs for administrators, on the host.")
     # pydantic's own models have something called `schema`
     database_schema: Schema | None = Field(None, alias="schema", description="Migrations of the stack's database.")
+    environment: dict[EnvironmentName, Line] = Field(
+        {}, description="Variables for all of the stack's own code, such as its settings. Never a secret."
+    )
     verify: list[VerifyStep] = Field([], description="The success signal of a deploy.")
     requires: Requires = Field(Requires(disk=2**30, memory=0), description="What the host must have besides.")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+
+from farrier.plan.model import Plan
 
 _HOME = "/opt/farrier/host"
 _COMMAND = "/usr/local/sbin/farrier-release"
@@ -15,6 +18,11 @@ sys.path.insert(0, "{_HOME}")
 from farrier_host.release.cli import main
 
 sys.exit(main())
+"""
+_COMMAND_LAUNCHER = """\
+#!/bin/sh
+# Farrier: stack {stack}. Its live release's command `{command}`.
+exec {tool} command {stack} {command} -- "$@"
 """
 _RECOVER = f"""\
 # Farrier: takes back, before anything starts, what was going live when the host went down.
@@ -63,8 +71,8 @@ AccuracySec=1s
 """
 
 
-def tool_files(root: Path) -> dict[str, dict[str, str]]:
-    """Path on the host -> content and mode, from the repository at `root`."""
+def tool_files(root: Path, plan: Plan) -> dict[str, dict[str, str]]:
+    """Content and mode by path on the host: from the repository at `root`, and launchers of the stacks' commands."""
     package = root / "host" / "farrier_host"
     modules = {f"{_HOME}/{path.relative_to(root / 'host')}": path for path in sorted(package.rglob("*.py"))}
     files = {path: {"content": module.read_text(encoding="utf-8"), "mode": "0644"} for path, module in modules.items()}
@@ -73,4 +81,12 @@ def tool_files(root: Path) -> dict[str, dict[str, str]]:
     units = {"follow@.service": _FOLLOW, "settle@.service": _SETTLE, "settle@.timer": _SETTLE_TIMER}
     for name, text in units.items():
         files[f"/etc/systemd/system/farrier-{name}"] = {"content": text, "mode": "0644"}
-    return files
+    return files | dict(_launchers(plan))
+
+
+def _launchers(plan: Plan) -> Iterator[tuple[str, dict[str, str]]]:
+    """They name no release: what they run is the live one's."""
+    for stack in plan.stacks:
+        for command in stack.commands:
+            text = _COMMAND_LAUNCHER.format(stack=stack.name, command=command.name, tool=_COMMAND)
+            yield command.launcher, {"content": text, "mode": "0755"}

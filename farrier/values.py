@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
 
 _SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -38,11 +38,45 @@ PositiveDuration = Annotated[
 Duration = Annotated[int, BeforeValidator(parse_duration, json_schema_input_type=int | str), Field(ge=0, le=30 * 86400)]
 
 
+# The plan's own variables. The other FARRIER_ ones are settings of the stack's code, which a stack file may choose.
+_PLANNED = re.compile(
+    r"FARRIER_(STACK|SERVICE|INSTANCE|STATE|QUEUES|PIPELINES|RELEASE|BOOT_ID|PUBLIC_URL|\w+_SOCKET|\w+_TIMER)"
+)
+
+
 def _not_ours(name: str) -> str:
     """What Farrier itself gives to a process cannot be given another value by the way."""
-    if name.startswith(("FARRIER_", "PYTHON", "LD_")) or name in ("PATH", "CREDENTIALS_DIRECTORY", "HOME", "USER"):
+    if (
+        _PLANNED.fullmatch(name)
+        or name.startswith(("PYTHON", "LD_"))
+        or name in ("PATH", "CREDENTIALS_DIRECTORY", "HOME", "USER")
+    ):
         raise ValueError(f"{name} is Farrier's own to set; choose another name")
     return name
+
+
+def _vault_value(value: object) -> object:
+    """The value of a secret. `ansible-inventory` tells one that is encrypted alone, and not its whole file, so."""
+    if isinstance(value, dict) and set(value) == {"__ansible_vault"}:
+        return str(value["__ansible_vault"])
+    if not isinstance(value, str):
+        raise ValueError("write a text in quotation marks")  # noqa: TRY004 - pydantic tells a ValueError
+    return value
+
+
+def _not_the_runner_s(name: str) -> str:
+    """What a step finds where the runner puts it; everything else is the scientists' to set."""
+    if name.startswith("FARRIER_") or name in ("PATH", "HOME", "TMPDIR", "CREDENTIALS_DIRECTORY"):
+        raise ValueError(f"{name} is set for every step by Farrier; choose another name")
+    return name
+
+
+def _only_env(value: str) -> str:
+    """`{env}` is the one thing that is put in; another word in braces would reach the program as it stands."""
+    other = next((found for found in re.findall(r"\{(\w+)\}", value) if found != "env"), None)
+    if other:
+        raise ValueError(f"'{{{other}}}' is nothing that is known here; '{{env}}' is the prefix of the step's env")
+    return value
 
 
 # A stack's name becomes a Linux user, and with a service's a unit and a socket path (108 bytes at most).
@@ -56,8 +90,11 @@ _MODULE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 _FOLDER = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"
 _MODEL = r"^[a-z0-9][a-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9._-]*$"
 _VARIABLE = r"^[A-Z][A-Z0-9_]*$"
+_STEP_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_ERROR_CODE = r"^[A-Z][A-Z0-9_]{1,39}$"
 _LINE = r"^[^\x00-\x1f\x7f]*$"
 
+VaultValue = Annotated[SecretStr, BeforeValidator(_vault_value), Field(min_length=1)]
 StackName = Annotated[str, StringConstraints(pattern=_STACK_NAME)]
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
 StepName = Annotated[str, StringConstraints(pattern=_STEP)]
@@ -69,6 +106,9 @@ Folder = Annotated[str, StringConstraints(pattern=_FOLDER)]
 ModelReference = Annotated[str, StringConstraints(pattern=_MODEL)]
 EnvironmentName = Annotated[str, StringConstraints(pattern=_VARIABLE), AfterValidator(_not_ours)]
 Line = Annotated[str, StringConstraints(pattern=_LINE)]
+StepVariable = Annotated[str, StringConstraints(pattern=_STEP_VARIABLE), AfterValidator(_not_the_runner_s)]
+StepValue = Annotated[str, StringConstraints(pattern=_LINE), AfterValidator(_only_env)]
+ErrorCode = Annotated[str, StringConstraints(pattern=_ERROR_CODE)]
 
 # What to write instead, for the patterns that say it badly.
 HINTS = {
@@ -82,6 +122,8 @@ HINTS = {
     _FOLDER: "write a folder like core/versions, without a slash before or behind",
     _MODEL: "write id@version",
     _VARIABLE: "write a name like LOG_LEVEL",
+    _STEP_VARIABLE: "write a name like LD_LIBRARY_PATH",
+    _ERROR_CODE: "write a code like SEGMENTATION_FAILED",
     _LINE: "write one line, without control characters",
 }
 

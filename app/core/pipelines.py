@@ -29,6 +29,7 @@ class NumberOption(_Strict):
     minimum: float
     maximum: float
     title: str = ""
+    recorded: bool = False
 
     def parse(self, text: str) -> Value:
         """The number that the text says; raises OptionError."""
@@ -47,6 +48,7 @@ class BooleanOption(_Strict):
     type: Literal["boolean"]
     default: bool
     title: str = ""
+    recorded: bool = False
 
     def parse(self, text: str) -> Value:
         """The truth that the text says; raises OptionError."""
@@ -61,7 +63,9 @@ class ChoiceOption(_Strict):
     type: Literal["choice"]
     default: str
     choices: tuple[str, ...]
+    titles: dict[str, str] = {}  # what people call a choice, where it is not its word
     title: str = ""
+    recorded: bool = False
 
     def parse(self, text: str) -> Value:
         """The chosen word; raises OptionError."""
@@ -73,20 +77,36 @@ class ChoiceOption(_Strict):
 Option = Annotated[NumberOption | BooleanOption | ChoiceOption, Field(discriminator="type")]
 
 
+ErrorCode = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{1,39}$")]
+
+
 class Step(_Strict):
-    """One program of a pipeline: the module `steps.<name>`, and the seconds that it may take."""
+    """One program of a pipeline, the seconds that it may take, and what its failing is called.
+
+    It is the module `steps.<name>`, or what `command` gives to the Python besides; see `app.core.runner`.
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    timeout: float = Field(gt=0)
+    timeout: float = Field(600, gt=0)
+    python: Path | None = None  # the pipeline's where there is none
+    environment: dict[str, str] = {}
+    error: ErrorCode = "PIPELINE_ERROR"
+    exit_codes: dict[int, ErrorCode] = {}
+    command: tuple[str, ...] = ()
 
 
 class Pipeline(_Strict):
-    """Steps that run one after the other over one work folder, with the Python of their own env."""
+    """Steps that run one after the other over one work folder, with the Python of their own env; none is a no-op.
+
+    `timeout` is what all of them together may take, in seconds. An option that is `recorded` is taken and kept with
+    the job, and changes nothing.
+    """
 
     title: str
     python: Path
     code: Path
-    steps: tuple[Step, ...] = Field(min_length=1)
+    steps: tuple[Step, ...]
+    timeout: float = Field(1800, gt=0)
     options: dict[str, Option] = {}
     models: dict[str, Path] = {}
 

@@ -7,13 +7,17 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy.exc import OperationalError
 
 from app.core.broker import Sender, sender
-from app.core.ledger import Clock, Database, Election, Jobs, Workers, boot_clock, open_database
+from app.core.events import Changes
+from app.core.ledger import Clock, Database, Election, Jobs, Workers, clock_of, open_database, this_boot
 from app.core.notify import notify
 from app.core.pipelines import Pipeline, read_pipelines
+from app.core.process import is_gone
+from app.core.process import owner as process_as_owner
 from app.core.reaper import Reaper
 from app.core.settings import Settings, read_settings
 from app.core.storage import Storage
@@ -24,9 +28,13 @@ AGAIN = 2.0  # seconds between two looks for a ledger that cannot be opened just
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The open parts of an application: ledger, storage, pipelines and the way to wake workers."""
+    """The open parts of an application: ledger, storage, pipelines and the way to wake workers.
+
+    `boot` says which boot of which host this is.
+    """
 
     settings: Settings
+    boot: str
     clock: Clock
     database: Database
     jobs: Jobs
@@ -38,19 +46,32 @@ class Service:
     def reaper(self) -> Reaper:
         """A reaper for this process, not yet started."""
         owner = f"{self.settings.service}@{self.settings.instance} {os.getpid()}"
-        return Reaper(self.jobs, Election(self.database, self.clock, "reaper"), self.storage, self.send, owner)
+        election = Election(self.database, self.clock, "reaper")
+        gone = partial(is_gone, boot=self.boot)
+        return Reaper(self.jobs, self.workers, election, self.storage, self.send, owner, gone, self.settings.lease)
+
+    def owner(self) -> str:
+        """The name under which a job is claimed by this process."""
+        return process_as_owner(self.settings.worker_name, self.boot)
 
 
 def open_service(environment: Mapping[str, str]) -> Service:
     """Open everything; raises SettingsError or ValueError that says what is wrong with the configuration."""
     settings = read_settings(environment)
-    clock = boot_clock(settings.boot_id)
-    database = open_database(settings.state / "ledger")
+    clock = clock_of(settings.ledger, settings.boot_id)
+    database = open_database(settings.ledger)
     return Service(
         settings=settings,
+        boot=this_boot(settings.boot_id),
         clock=clock,
         database=database,
-        jobs=Jobs(database, clock, settings.max_attempts),
+        jobs=Jobs(
+            database,
+            clock,
+            settings.max_attempts,
+            kept=settings.result_hours * 3600.0,
+            changed=Changes(settings).publish,
+        ),
         workers=Workers(database, clock),
         storage=Storage(settings.state),
         pipelines=read_pipelines(settings.pipelines),

@@ -22,7 +22,7 @@ def predicted(root: Path, tree: Path, plan: Plan, state: dict[str, Any]) -> Effe
     """
     wanted = Wanted(
         releases={stack.name: release_files(stack, root / "systemd") for stack in plan.stacks},
-        tool=tool_files(root),
+        tool=tool_files(root, plan),
         front=written(front_files(plan.front)),
         locks={env.id: Locks(_text(tree, env.lock), _text(tree, env.pip) if env.pip else None) for env in plan.envs},
     )

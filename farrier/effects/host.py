@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pydantic import BaseModel
 
 from farrier.preflight import HostState
@@ -26,11 +28,17 @@ class LiveStack(BaseModel):
     digests: dict[str, str] = {}
     credentials: dict[str, int] = {}
     placed: frozenset[str] = frozenset()
+    renewed: frozenset[str] = frozenset()  # secret files that the deploy writes
 
     @property
     def files(self) -> FileSet:
         """What is live, for `decide`."""
         return FileSet(self.units, self.sites, self.starts, self.changes)
+
+    def with_renewed(self, accounts: Iterable[str]) -> LiveStack:
+        """The same, with the secret files that are among what is wrong with the accounts."""
+        secrets = {line.removeprefix("secret ") for line in accounts if line.startswith("secret ")}
+        return self.model_copy(update={"renewed": frozenset(secrets)})
 
 
 class Health(BaseModel):
@@ -52,5 +60,6 @@ class HostView(HostState):
     live_files: dict[str, LiveStack]
     health: dict[str, Health]
     files: dict[str, FoundFile | None]
+    accounts: tuple[str, ...] = ()  # what of users, folders and secrets is missing or wrong
     fetched: frozenset[str]
     installer: bool

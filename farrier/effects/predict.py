@@ -49,7 +49,7 @@ def effects(plan: Plan, wanted: Wanted, state: HostView) -> Effects:
 
 
 def _stack(plan: StackPlan, rendered: Mapping[str, str], state: HostView) -> StackEffects:
-    live = state.live_files.get(plan.name, LiveStack())
+    live = state.live_files.get(plan.name, LiveStack()).with_renewed(state.accounts)
     found = decision(plan, rendered, live)
     release: Literal["first", "new", "same"] = "new" if digests(plan, rendered) != live.digests else "same"
     units = tuple(unit_effects(found, live))

@@ -39,7 +39,8 @@ def decision(plan: StackPlan, rendered: Mapping[str, str], live: LiveStack) -> D
 
 def credential_times(plan: StackPlan, live: LiveStack) -> dict[str, int]:
     """When each secret file changed; one that the deploy makes, or whose password it makes, changes then."""
-    made = {each.name for each in plan.credentials if f"{plan.credentials_folder}/{each.name}" not in live.credentials}
+    at = {each.name: f"{plan.credentials_folder}/{each.name}" for each in plan.credentials}
+    made = {name for name, path in at.items() if path not in live.credentials or path in live.renewed}
     made |= {each.name for each in plan.credentials if each.of in made}
     return dict(live.credentials) | {f"{plan.credentials_folder}/{name}": _LATER for name in made}
 

@@ -26,18 +26,21 @@ class Redis(Service):
 def _resolve(name: str, service: Redis, around: Surroundings) -> Resolved:
     bound = service.limits.memory or service.memory * _FORK_FACTOR + _OWN_MEMORY
     password = Credential(name=f"{name}-password", kind="password")
-    acl = Credential(name=f"{name}-users.acl", kind="redis-acl", of=password.name)
+    admin = Credential(name=f"{name}-admin-password", kind="password")
+    socket, file = paths.redis_socket(around.stack, name), around.unit(name)
+    acl = Credential(
+        name=f"{name}-users.acl", kind="redis-acl", of=password.name, admin=admin.name, socket=socket, unit=file
+    )
     context = common(name, service, around) | {
         "memory": bound,
         "maxmemory": service.memory,
-        "socket": paths.redis_socket(around.stack, name),
+        "socket": socket,
         "acl": f"{around.credentials}/{acl.name}",
         "acl_name": acl.name,
         "runtime": around.runtime,
     }
-    file = around.unit(name)
     unit = Unit(file=file, service=name, template="redis.service.j2", starts=(file,), context=context)
-    return Resolved(units=(unit,), credentials=(password, acl), memory=service.memory)
+    return Resolved(units=(unit,), credentials=(password, admin, acl), memory=service.memory)
 
 
 def _offer(stack: str, service: str) -> Offer:

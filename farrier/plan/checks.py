@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from farrier import paths
 from farrier.kinds.asgi import Asgi
-from farrier.kinds.base import PythonService
+from farrier.kinds.base import CodeService, PythonService
 from farrier.kinds.celery import Celery
 from farrier.load import Loaded
 from farrier.problems import Problem, nearest
@@ -22,6 +23,7 @@ def check_stack(loaded: Loaded, models: Sequence[str]) -> Iterator[Problem]:
     yield from _references(loaded)
     yield from _pipelines(loaded)
     yield from _schema(loaded)
+    yield from _commands(loaded)
     yield from _order(loaded)
     yield from _models(loaded, models)
     yield from _verify(loaded)
@@ -30,6 +32,7 @@ def check_stack(loaded: Loaded, models: Sequence[str]) -> Iterator[Problem]:
 def check_host(stacks: Sequence[Loaded], default_host: str) -> Iterator[Problem]:
     """Problems between the stacks of one host: a unit or a URL prefix that two of them claim."""
     yield from _units(stacks)
+    yield from _launchers(stacks)
     owners: dict[tuple[str, str], str] = {}
     for loaded in stacks:
         for location, host, path in _routes(loaded, default_host):
@@ -55,6 +58,17 @@ def _units(stacks: Sequence[Loaded]) -> Iterator[Problem]:
                     break
 
 
+def _launchers(stacks: Sequence[Loaded]) -> Iterator[Problem]:
+    """Stack `a` with command `b-c` and stack `a-b` with command `c` would both be called `a-b-c`."""
+    owners: dict[str, str] = {}
+    for loaded in stacks:
+        for name in loaded.stack.commands:
+            launcher = paths.launcher(loaded.name, name)
+            if owners.setdefault(launcher, loaded.name) != loaded.name:
+                message = f"{launcher} is already a command of stack '{owners[launcher]}'; give it another name"
+                yield loaded.document.problem(("commands", name), message)
+
+
 def _name(loaded: Loaded) -> Iterator[Problem]:
     if loaded.name in RESERVED:
         yield Problem(loaded.document.name, 0, "", f"a stack cannot be called '{loaded.name}'; rename its folder")
@@ -63,7 +77,7 @@ def _name(loaded: Loaded) -> Iterator[Problem]:
 def _references(loaded: Loaded) -> Iterator[Problem]:
     stack = loaded.stack
     for name, service in stack.services.items():
-        if not isinstance(service, PythonService):
+        if not isinstance(service, CodeService):
             continue
         yield from _known(loaded, ("services", name, "env"), service.env, stack.envs, "env")
         yield from _known(loaded, ("services", name, "source"), service.source, stack.sources, "source")
@@ -75,7 +89,8 @@ def _references(loaded: Loaded) -> Iterator[Problem]:
 def _pipelines(loaded: Loaded) -> Iterator[Problem]:
     stack = loaded.stack
     for name, pipeline in stack.pipelines.items():
-        yield from _known(loaded, ("pipelines", name, "env"), pipeline.env, stack.envs, "env")
+        for place, env in pipeline.envs():
+            yield from _known(loaded, ("pipelines", name, *place), env, stack.envs, "env")
         yield from _known(loaded, ("pipelines", name, "source"), pipeline.source, stack.sources, "source")
         for index, model in enumerate(pipeline.models):
             yield from _known(loaded, ("pipelines", name, "models", index), model, dict.fromkeys(stack.models), "model")
@@ -86,6 +101,13 @@ def _schema(loaded: Loaded) -> Iterator[Problem]:
     if asked is not None:
         yield from _known(loaded, ("schema", "env"), asked.env, loaded.stack.envs, "env")
         yield from _known(loaded, ("schema", "source"), asked.source, loaded.stack.sources, "source")
+
+
+def _commands(loaded: Loaded) -> Iterator[Problem]:
+    services = {name: each for name, each in loaded.stack.services.items() if isinstance(each, PythonService)}
+    for name, command in loaded.stack.commands.items():
+        place = ("commands", name, "service")
+        yield from _known(loaded, place, command.service, services, "service with an env")
 
 
 def _order(loaded: Loaded) -> Iterator[Problem]:

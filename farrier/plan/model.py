@@ -55,11 +55,27 @@ class Bridge(Part):
 
 
 class Credential(Part):
-    """A secret file made on the host at the first deploy: a random password, or the ACL file that knows its hash."""
+    """A secret file on the host.
+
+    A random password made there at the first deploy; the ACL file that knows the hashes of two of them; or a value that
+    was given by the host's variables, which no plan holds.
+    """
 
     name: str
-    kind: Literal["password", "redis-acl"]
+    kind: Literal["password", "redis-acl", "given"]
     of: str = ""  # redis-acl: the name of the password's credential
+    admin: str = ""  # redis-acl: that of the user who may change users
+    socket: str = ""  # redis-acl: of the server that reads it
+    unit: str = ""  # redis-acl: the server's
+
+
+class CommandPlan(Part):
+    """A program for administrators: the launcher on the host, and what it runs in which service's place."""
+
+    name: str
+    launcher: str
+    service: str
+    argv: tuple[str, ...]
 
 
 class EnvPlan(Part):
@@ -89,6 +105,7 @@ class ModelPlan(Part):
     version: str
     path: str
     files: tuple[ModelFile, ...]
+    token: str | None  # its name in `farrier_tokens`
 
 
 class Tree(Part):
@@ -151,6 +168,7 @@ class StackPlan(Part):
     units: tuple[Unit, ...]
     bridges: tuple[Bridge, ...]
     gates: tuple[Gate, ...]
+    commands: tuple[CommandPlan, ...]
     routes: tuple[RoutePlan, ...]
     front_port: int  # of the front door's HTTPS, for the verify run
     verify: tuple[VerifyPlan, ...]

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from farrier import paths
 from farrier.host import Host
 from farrier.kinds import KINDS
 from farrier.kinds.asgi import Asgi
-from farrier.kinds.base import Resolved, Surroundings
+from farrier.kinds.base import PythonService, Resolved, Surroundings
 from farrier.kinds.celery import Celery
 from farrier.load import Loaded, SourceFiles
 from farrier.models import Manifest, Model
+from farrier.pipelines import Places, pipeline_data
 from farrier.plan.checks import check_host, check_stack
 from farrier.plan.model import (
+    CommandPlan,
     Credential,
     EnvPlan,
     Front,
@@ -31,6 +32,7 @@ from farrier.plan.model import (
     Tree,
     VerifyPlan,
 )
+from farrier.plan.secrets import check_secrets, check_tokens
 from farrier.problems import InvalidInput
 
 _FRONT_PACKAGES = ("caddy",)
@@ -54,6 +56,8 @@ def make_plan(stacks: Sequence[Loaded], inputs: Inputs) -> Plan:
     known = [model.reference for model in inputs.manifest.models]
     problems = [problem for loaded in stacks for problem in check_stack(loaded, known)]
     problems += check_host(stacks, inputs.host.public_name)
+    problems += check_secrets(stacks, inputs.host)
+    problems += check_tokens(stacks, inputs.manifest, inputs.host)
     if problems:
         raise InvalidInput(problems)
     resolved = [_StackResolver(loaded, inputs).plan() for loaded in stacks]
@@ -101,7 +105,9 @@ def _model(model: Model, root: str) -> ModelPlan:
         ModelFile(path=file.path, sha256=file.sha256, size=file.size, sources=tuple(file.sources))
         for file in model.files
     )
-    return ModelPlan(id=model.id, version=model.version, path=f"{root}/{model.id}/{model.version}", files=files)
+    return ModelPlan(
+        id=model.id, version=model.version, path=f"{root}/{model.id}/{model.version}", files=files, token=model.token
+    )
 
 
 def _second_generation(resolved: Sequence[Resolved]) -> int:
@@ -119,6 +125,7 @@ class _StackResolver:
         self.trees = {name: self._tree(name, files) for name, files in loaded.sources.items()}
         self.runtime = self._tree("runtime", inputs.runtime)
         self.config = self._config()
+        self.given = frozenset(inputs.host.secrets.get(self.name, {}))
         self.around = self._surroundings()
 
     def plan(self) -> StackPlan:
@@ -143,6 +150,7 @@ class _StackResolver:
             units=tuple(unit for each in resolved for unit in each.units),
             bridges=tuple(bridge for each in resolved for bridge in each.bridges),
             gates=tuple(gate for each in resolved for gate in each.gates),
+            commands=tuple(self._commands()),
             routes=tuple(self._routes()),
             front_port=self.inputs.host.https_port,
             verify=tuple(self._verify()),
@@ -180,7 +188,19 @@ class _StackResolver:
     def _credentials(self, resolved: Sequence[Resolved]) -> tuple[Credential, ...]:
         named = {credential.name: credential for each in resolved for credential in each.credentials}
         named |= {credential.name: credential for offer in self.offers for credential in offer.credentials}
-        return (*named.values(), _VERIFY_TOKEN)
+        given = (Credential(name=name, kind="given") for name in sorted(self.given))
+        return (*named.values(), _VERIFY_TOKEN, *given)
+
+    def _commands(self) -> Iterator[CommandPlan]:
+        for name, command in self.stack.commands.items():
+            service = self.stack.services[command.service]
+            env = service.env if isinstance(service, PythonService) else ""
+            yield CommandPlan(
+                name=name,
+                launcher=paths.launcher(self.name, name),
+                service=command.service,
+                argv=(f"{self.around.prefixes[env]}/bin/python", "-m", command.run),
+            )
 
     def _surroundings(self) -> Surroundings:
         secrets = [credential.name for offer in self.offers for credential in offer.credentials]
@@ -189,12 +209,20 @@ class _StackResolver:
             state=paths.state(self.name),
             credentials=paths.credentials(self.name),
             runtime=self.runtime.path,
-            prefixes={name: f"{paths.ENVS}/{name}-{files.digest}" for name, files in self.loaded.envs.items()},
-            code={name: tree.path for name, tree in self.trees.items()},
+            prefixes=self._prefixes(),
+            code=self._code(),
             anchors=self._anchors(),
+            public_url=self._public_url(),
             environment=self._environment(),
             secrets=(*secrets, _VERIFY_TOKEN.name),
+            given=self.given,
         )
+
+    def _prefixes(self) -> dict[str, str]:
+        return {name: f"{paths.ENVS}/{name}-{files.digest}" for name, files in self.loaded.envs.items()}
+
+    def _code(self) -> dict[str, str]:
+        return {name: tree.path for name, tree in self.trees.items()}
 
     def _anchors(self) -> dict[str, str]:
         return {key: f"{self.name}-{key}{KINDS[service.kind].anchor}" for key, service in self.stack.services.items()}
@@ -211,30 +239,26 @@ class _StackResolver:
             environment["FARRIER_QUEUES"] = ",".join(queues)
         if self.config:
             environment["FARRIER_PIPELINES"] = next(iter(self.config))
-        return environment
+        return environment | self.stack.environment
+
+    def _public_url(self) -> str:
+        """Where people find the stack; empty where nobody does."""
+        route = next(iter(self._routes()), None)
+        if route is None:
+            return ""
+        port = self.inputs.host.https_port
+        host = f"[{route.host}]" if ":" in route.host else route.host
+        return f"https://{host}{'' if port == 443 else f':{port}'}{route.path}".rstrip("/")
 
     def _config(self) -> dict[str, str]:
         """The pipelines file, named by its hash, so that the units that read it restart when it changes."""
         if not self.stack.pipelines:
             return {}
-        text = (
-            json.dumps({name: self._pipeline(name) for name in self.stack.pipelines}, indent=2, sort_keys=True) + "\n"
-        )
+        places = Places(self._prefixes(), self._code(), self.inputs.host.models_root)
+        pipelines = {name: pipeline_data(pipeline, places) for name, pipeline in self.stack.pipelines.items()}
+        text = json.dumps(pipelines, indent=2, sort_keys=True) + "\n"
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         return {f"{paths.home(self.name)}/config/pipelines-{digest}.json": text}
-
-    def _pipeline(self, name: str) -> dict[str, Any]:
-        pipeline = self.stack.pipelines[name]
-        root = self.inputs.host.models_root
-        models = dict(reference.split("@") for reference in pipeline.models)
-        return {
-            "title": pipeline.title,
-            "python": f"{paths.ENVS}/{pipeline.env}-{self.loaded.envs[pipeline.env].digest}/bin/python",
-            "code": self.trees[pipeline.source].path,
-            "steps": [step.model_dump() for step in pipeline.steps],
-            "options": {key: option.model_dump(exclude_none=True) for key, option in pipeline.options.items()},
-            "models": {model: f"{root}/{model}/{version}" for model, version in models.items()},
-        }
 
     def _routes(self) -> list[RoutePlan]:
         return [

@@ -49,6 +49,7 @@ def _found_at_once(request: Json) -> Json:
         "listeners": machine.listeners(),
         "users": {name: machine.user(name) for name in request["users"]},
         "units": machine.units(request["units"]),
+        "launchers": machine.owners(request["launchers"]),
         "envs": ready(f"{release.ROOT}/envs/*/.ready"),
         "models": ready(f"{request['models_root']}/*/*/.complete"),
         "live": release.live(),

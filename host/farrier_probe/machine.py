@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import platform
 import pwd
@@ -59,6 +60,20 @@ def units(names: list[str]) -> dict[str, str]:
     """Those of the unit files that exist, whoever wrote them: name -> first line (Farrier's names the stack)."""
     paths = [(name, f"{folder}/{name}") for folder in _UNIT_FOLDERS for name in names]
     return {name: first_line(path) or "" for name, path in reversed(paths) if os.path.isfile(path)}
+
+
+def owners(launchers: list[str]) -> dict[str, str]:
+    """Those of the launchers that exist, whoever wrote them: path -> second line (Farrier's names the stack)."""
+    return {path: _lines(path, 2)[-1] for path in launchers if os.path.lexists(path)}
+
+
+def _lines(path: str, number: int) -> list[str]:
+    """The first lines of a file; one empty one where there is none to read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return [line.rstrip("\n") for line in itertools.islice(file, number)] or [""]
+    except OSError:
+        return [""]
 
 
 def first_line(path: str) -> str | None:

@@ -35,11 +35,14 @@ class ActionModule(ActionBase):
         given = self._task.args
         try:
             tree = Path(given.get("tree") or root)
-            request = probe.request(root, tree, plan, given.get("locks"), only_look=self._task.check_mode)
+            values = self._templar.template((task_vars or {}).get("farrier_secrets", {}))
+            secrets = {stack: {name: str(value) for name, value in each.items()} for stack, each in values.items()}
+            only_look = self._task.check_mode
+            request = probe.request(root, tree, plan, given.get("locks"), only_look=only_look, secrets=secrets)
         except InvalidInput as error:
             raise AnsibleActionFail(str(error)) from None
         state = self._ask(probe.program(root, request))
-        state["todo"] = probe.todo(plan, state, tool_files(root), written(front_files(plan.front)))
+        state["todo"] = probe.todo(plan, state, tool_files(root, plan), written(front_files(plan.front)))
         result["ansible_facts"] = {"farrier_state": state}
         return result
 

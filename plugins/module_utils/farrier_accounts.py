@@ -95,11 +95,18 @@ def make_folder(path: str, owner: str, mode: int) -> None:
 
 
 def is_whole(folder: str, credential: dict[str, str]) -> bool:
-    """Whether the secret is there; an ACL only when it fits its password, or nobody could log in."""
+    """Whether the secret is there; an ACL only when it fits its passwords, or nobody could log in."""
     found = read(os.path.join(folder, credential["name"]))
-    if credential["kind"] == "password":
+    if found is None or credential["kind"] == "password":
         return found is not None
-    return read(os.path.join(folder, credential["of"])) is not None and found == secret(folder, credential)
+    if credential["kind"] == "given":
+        return hashlib.sha256(found).hexdigest() == credential["sha256"]
+    if any(read(os.path.join(folder, credential[user])) is None for user in ("of", "admin")):
+        return False
+    wanted = secret(folder, credential)
+    # While a password is rotated there are two of it, which is farrier-release's work.
+    is_rotated = os.path.exists(os.path.join(folder, credential["of"] + ".new"))
+    return found == wanted or (is_rotated and without_hashes(found) == without_hashes(wanted))
 
 
 def make_secret(folder: str, credential: dict[str, str]) -> None:
@@ -111,10 +118,39 @@ def secret(folder: str, credential: dict[str, str]) -> bytes:
     """The content of a new credential file."""
     if credential["kind"] == "password":
         return secrets.token_urlsafe(_SECRET_BYTES).encode()
-    password = read(os.path.join(folder, credential["of"])) or b""
-    return redis_acl(hashlib.sha256(password).hexdigest()).encode()
+    if credential["kind"] == "given":
+        return credential["value"].encode()
+    passwords = [read(os.path.join(folder, credential[user])) or b"" for user in ("of", "admin")]
+    return redis_acl(*(hashlib.sha256(password).hexdigest() for password in passwords)).encode()
 
 
-def redis_acl(digest: str) -> str:
-    """Redis users: nobody without a password, and `app` without the commands that administer the server."""
-    return f"user default off\nuser app on #{digest} ~* &* +@all -@admin -@dangerous +info +keys\n"
+def redis_acl(app: str, admin: str) -> str:
+    """Redis users: nobody without a password, `app` without the commands that administer the server, and `farrier`.
+
+    That one changes passwords while they are rotated (farrier_host/release/rotate.py), and can do nothing else.
+    """
+    users = "user default off\n"
+    users += f"user app on #{app} ~* &* +@all -@admin -@dangerous +info +keys\n"
+    return f"{users}user farrier on #{admin} -@all +acl\n"
+
+
+def without_hashes(acl: bytes) -> list[bytes]:
+    """The words of an ACL file but for its passwords."""
+    return [word for word in acl.split() if not word.startswith(b"#")]
+
+
+def with_values(stacks: list[dict[str, Any]], values: dict[str, dict[str, str]]) -> list[dict[str, Any]]:
+    """The stacks, with the value of each given secret beside its name. Raises ValueError for one without a value."""
+    return [
+        {**stack, "credentials": [_with_value(stack["name"], each, values) for each in stack["credentials"]]}
+        for stack in stacks
+    ]
+
+
+def _with_value(stack: str, credential: dict[str, str], values: dict[str, dict[str, str]]) -> dict[str, str]:
+    if credential["kind"] != "given":
+        return credential
+    value = values.get(stack, {}).get(credential["name"])
+    if value is None:
+        raise ValueError(f"farrier_secrets has no value for {stack}/{credential['name']}")
+    return {**credential, "value": value, "sha256": hashlib.sha256(value.encode()).hexdigest()}

@@ -23,17 +23,28 @@ class FetchError(Exception):
     """A source does not give the file; another one may."""
 
 
-def fetch(source: str | Path, partial: Path, digest: str, size: int) -> None:
+class _TokenStays(urllib.request.HTTPRedirectHandler):
+    """A token goes along to another page of its server, and never to the server that keeps the files for it."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
+        token = req.unredirected_hdrs.get("Authorization")
+        if following and token and (following.type, following.host) == (req.type, req.host):
+            following.add_unredirected_header("Authorization", token)
+        return following
+
+
+def fetch(source: str | Path, partial: Path, digest: str, size: int, token: str | None = None) -> None:
     """Bring the file to `partial` and to the disk; on return its sha256 is `digest` and its size `size` bytes.
 
     What `partial` holds of an earlier try is continued. Raises FetchError, and OSError for a disk that fails. A wrong
     content is removed; of a broken transfer what has arrived is kept for the next try.
     """
     resumed = partial.exists()
-    actual = _transfer(source, partial, size)
+    actual = _transfer(source, partial, size, token)
     if actual != digest and resumed:
         partial.unlink()  # perhaps it was the earlier part that was wrong
-        actual = _transfer(source, partial, size)
+        actual = _transfer(source, partial, size, token)
     if actual != digest:
         partial.unlink()
         raise FetchError(f"wrong sha256: expected {digest}, got {actual}")
@@ -48,7 +59,7 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _transfer(source: str | Path, partial: Path, size: int) -> str:
+def _transfer(source: str | Path, partial: Path, size: int, token: str | None) -> str:
     """Fill `partial` up to `size` bytes and return its hash."""
     with partial.open("ab+") as file:
         digest = _Digest(file)
@@ -57,7 +68,7 @@ def _transfer(source: str | Path, partial: Path, size: int) -> str:
             with source.open("rb") as original:
                 _copy(original, digest, size)
         else:
-            _download(source, digest, size)
+            _download(source, digest, size, token)
         file.flush()
         os.fsync(file.fileno())
     return digest.value.hexdigest()
@@ -85,20 +96,20 @@ class _Digest:
         self.size += len(block)
 
 
-def _download(url: str, digest: _Digest, size: int) -> None:
+def _download(url: str, digest: _Digest, size: int, token: str | None) -> None:
     if digest.size > size:
         digest.restart()
     cuts = 0
     while digest.size < size:
         before = digest.size
         try:
-            _request(url, digest, size)
+            _request(url, digest, size, token)
             reason: object = "the connection ended early"
         except urllib.error.HTTPError as error:
             if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                 digest.restart()
                 raise FetchError(f"it is smaller than the {size} bytes that the manifest says ({before})") from None
-            raise FetchError(f"{error.code} {error.reason}") from None
+            raise FetchError(f"{error.code} {error.reason}{_hint(error.code, token)}") from None
         except BROKEN as error:
             reason = error
         if digest.size >= size:
@@ -108,10 +119,18 @@ def _download(url: str, digest: _Digest, size: int) -> None:
             raise FetchError(f"{_words(reason)} ({digest.size} of {size} bytes had arrived)")
 
 
-def _request(url: str, digest: _Digest, size: int) -> None:
+def _hint(code: int, token: str | None) -> str:
+    if code not in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
+        return ""
+    return ": it does not accept the token" if token else ": it may want a token; name one in models.yml"
+
+
+def _request(url: str, digest: _Digest, size: int, token: str | None) -> None:
     headers = {"Range": f"bytes={digest.size}-"} if digest.size else {}
     request = urllib.request.Request(url, headers=headers)
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+    if token:
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    with urllib.request.build_opener(_TokenStays).open(request, timeout=TIMEOUT) as answer:
         if answer.status != http.client.PARTIAL_CONTENT:
             digest.restart()  # a server without ranges sends the whole
         _copy(answer, digest, size)

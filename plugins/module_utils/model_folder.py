@@ -28,6 +28,7 @@ class Model:
     version: str
     folder: Path
     files: tuple[File, ...]
+    token: str | None = None  # the name of the token without which its server gives it to nobody
 
     @property
     def reference(self) -> str:
@@ -38,7 +39,7 @@ class Model:
 def parse(model: dict[str, Any]) -> Model:
     """A model of the plan."""
     files = (File(file["path"], file["sha256"], file["size"], tuple(file["sources"])) for file in model["files"])
-    return Model(model["id"], model["version"], Path(model["path"]), tuple(files))
+    return Model(model["id"], model["version"], Path(model["path"]), tuple(files), model.get("token"))
 
 
 def is_complete(model: Model) -> bool:

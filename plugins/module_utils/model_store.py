@@ -29,11 +29,12 @@ class StoreError(Exception):
 
 
 class Store:
-    """The store at `root`. `local` are files that the controller has sent, by their hash."""
+    """The store at `root`. `local` are files that the controller has sent, by their hash; `tokens` are by name."""
 
-    def __init__(self, root: Path, local: dict[str, Path] | None = None) -> None:
+    def __init__(self, root: Path, local: dict[str, Path] | None = None, tokens: dict[str, str] | None = None) -> None:
         self.root = root
         self.local = local or {}
+        self.tokens = tokens or {}
         self.objects = root / ".store" / "sha256"
         self.partial = root / ".store" / "partial"
 
@@ -80,7 +81,7 @@ class Store:
         partial, reasons = self.partial / file.sha256, []
         for source in file.sources:
             try:
-                fetch(self._real(source, file), partial, file.sha256, file.size)
+                fetch(self._real(source, file), partial, file.sha256, file.size, self._token(model))
             except FetchError as error:
                 reasons.append(f"{source}: {error}")
             except OSError as error:
@@ -90,6 +91,13 @@ class Store:
                 self._keep(partial, self.path(file.sha256))
                 return
         raise StoreError(f"model {model.reference}, file {file.path} cannot be had: {'; '.join(reasons)}")
+
+    def _token(self, model: Model) -> str | None:
+        if model.token is None:
+            return None
+        if model.token not in self.tokens:
+            raise StoreError(f"model {model.reference} needs the token '{model.token}'; write it into farrier_tokens")
+        return self.tokens[model.token]
 
     def _real(self, source: str, file: File) -> str | Path:
         if not source.startswith("file:"):

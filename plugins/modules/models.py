@@ -20,6 +20,7 @@ description:
 options:
   models: {description: 'Models as in the plan: id, version, path, files.', type: list, elements: dict, required: true}
   root: {description: The store., type: path, required: true}
+  tokens: {description: Tokens of gated models by name; only their server gets them., type: dict}
   files_root: {description: Folder on the controller that file sources are relative to., type: path, required: true}
 """
 
@@ -41,6 +42,7 @@ models:
 OPTIONS = {
     "models": {"type": "list", "elements": "dict", "required": True},
     "root": {"type": "path", "required": True},
+    "tokens": {"type": "dict", "default": {}, "no_log": True},
     "look": {"type": "bool", "default": False},  # this and the next one are the action plugin's
     "local": {"type": "dict", "default": {}},
 }
@@ -51,7 +53,8 @@ def main() -> None:
     module = AnsibleModule(OPTIONS, supports_check_mode=True)
     os.umask(0o022)  # services read the files as other users
     params = module.params
-    store = Store(Path(params["root"]), {digest: Path(path) for digest, path in params["local"].items()})
+    local = {digest: Path(path) for digest, path in params["local"].items()}
+    store = Store(Path(params["root"]), local, params["tokens"])
     models = [parse(model) for model in params["models"]]
     missing = [model.reference for model in store.missing(models)]
     only_look = module.check_mode or params["look"]

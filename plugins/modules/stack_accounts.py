@@ -8,9 +8,11 @@ module: stack_accounts
 short_description: Users, data folders and credentials of stacks
 description:
   - Makes a system user and group for each stack, its data folders, and the credential files that are missing.
-  - Secrets are made on the host and never leave it; an existing password is never changed.
+  - Passwords are made on the host and never leave it; an existing one is never changed. Secrets that the
+    inventory gives are written as they are.
 author: Farrier
 options:
+  secrets: {type: dict, default: {}, description: 'Values of the given secrets, by stack and name.'}
   stacks:
     type: list
     elements: dict
@@ -32,7 +34,7 @@ made: {description: What was made or mended., returned: always, type: list, elem
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.farrier_accounts import Maker
+from ansible.module_utils.farrier_accounts import Maker, with_values
 
 
 def main() -> None:
@@ -45,9 +47,10 @@ def main() -> None:
         "credentials": {"type": "list", "elements": "dict", "required": True, "no_log": False},
     }
     stacks = {"type": "list", "elements": "dict", "required": True, "options": fields}
-    module = AnsibleModule({"stacks": stacks}, supports_check_mode=True)
+    values = {"type": "dict", "default": {}, "no_log": True}
+    module = AnsibleModule({"stacks": stacks, "secrets": values}, supports_check_mode=True)
     maker = Maker(lambda command: module.run_command(command, check_rc=True), only_look=module.check_mode)
-    for stack in module.params["stacks"]:
+    for stack in with_values(module.params["stacks"], module.params["secrets"]):
         maker.stack(stack)
     diff = {"before": "", "after": "".join(f"{line}\n" for line in maker.made)}
     module.exit_json(changed=bool(maker.made), made=maker.made, diff=diff)

@@ -23,7 +23,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What a job is made of when it is submitted."""
+    """What a job is made of when it is submitted. `client`: a salted hash of the address that it came from."""
 
     id: str
     queue: str
@@ -32,11 +32,14 @@ class NewJob:
     options: Mapping[str, Any]
     verify: bool = False
     release: str = ""
+    keep_input: bool = False
+    email: str | None = None
+    client: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row of the ledger."""
+    """One row of the ledger. `*_wall`: seconds UTC; `cancel_requested`: whoever runs it is to let it go."""
 
     seq: int
     id: str
@@ -63,6 +66,42 @@ class Job:
     duration: float | None
     submitted_wall: float
     ended_wall: float | None
+    cancel_requested: bool
+    keep_input: bool
+    input_dropped_wall: float | None
+    expires_wall: float | None
+    expired_wall: float | None
+    email: str | None
+    mailed_wall: float | None
+    client: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a job. `outcome`: done, failed, cancelled or lost; None while it runs. `duration`: seconds."""
+
+    job_id: str
+    attempt: int
+    owner: str
+    release: str
+    began_wall: float
+    ended_wall: float | None
+    outcome: str | None
+    error_code: str | None
+    duration: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepRun:
+    """One step of an attempt. `outcome`: done, skipped or failed; None while it runs, and where it was cut short."""
+
+    job_id: str
+    attempt: int
+    number: int
+    name: str
+    began_wall: float
+    duration: float | None
+    outcome: str | None
 
 
 FIELDS = tuple(field.name for field in fields(Job))

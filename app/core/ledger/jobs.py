@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, select, update
 
+from app.core.ledger import history
+from app.core.ledger.asked import Asked
 from app.core.ledger.clock import Clock
 from app.core.ledger.database import Database
-from app.core.ledger.job import DURATIONS, Job, NewJob, State, job_from, mean_duration
+from app.core.ledger.job import Job, NewJob, State, job_from
+from app.core.ledger.statements import CLAIM, NEXT_END, SUBMIT, Only, change
 from app.core.ledger.tables import jobs
 
 GIVEN_UP = (
     "The worker died {attempts} times while it worked on this job, so it is not tried again. "
     "Submit the scan once more; if it happens again, tell the administrator this job's number."
 )
+DAY = 86400.0  # seconds
 
 
-class Jobs:
-    """The jobs of a ledger. `max_attempts` is how often a job is begun at most."""
+class Jobs(Asked):
+    """The jobs of a ledger. `max_attempts`: how often one is begun at most; `kept`: seconds until its files expire.
 
-    def __init__(self, database: Database, clock: Clock, max_attempts: int = 3) -> None:
-        self._database = database
-        self._clock = clock
+    `changed` is told the id of a job after each commit that may have changed what its followers see.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        max_attempts: int = 3,
+        kept: float = DAY,
+        changed: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        super().__init__(database, clock)
         self._max_attempts = max_attempts
+        self._kept = kept
+        self._changed = changed
 
-    def submit(self, new: NewJob) -> Job:
-        """Accept a job: from here on it ends exactly once."""
+    @contextmanager
+    def _write(self, job_id: str) -> Iterator[Connection]:
+        """A transaction after which the job's followers have something to see."""
+        with self._database.write() as connection:
+            yield connection
+        self._changed(job_id)
+
+    def submit(self, new: NewJob, *, sent: bool = False) -> Job:
+        """Accept a job: from here on it ends exactly once.
+
+        `sent`: its message follows at once, and `mark_unsent` where that fails. A process that dies in between has
+        lost a message, for which there is `unsent`; noting every message by itself would cost each job a transaction.
+        """
         values = {
             "id": new.id,
             "state": State.QUEUED,
@@ -37,164 +64,164 @@ class Jobs:
             "verify": new.verify,
             "options": dict(new.options),
             "input_name": new.input_name,
+            "keep_input": new.keep_input,
+            "email": new.email,
+            "client": new.client,
             "submitted_wall": self._clock.wall(),
+            **self._sent(sent),
         }
-        with self._database.write() as connection:
-            connection.execute(insert(jobs).values(**values))
-            return _one(connection, jobs.c.id == new.id)
-
-    def find(self, job_id: str) -> Job | None:
-        """The job, or None where there is none of that id."""
-        with self._database.read() as connection:
-            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().first()
-        return job_from(dict(row)) if row else None
+        with self._write(new.id) as connection:
+            return job_from(dict(connection.execute(SUBMIT, values).mappings().one()))
 
     def delete(self, job_id: str) -> bool:
         """Forget a job. Whoever runs it loses it at the next renewal."""
-        with self._database.write() as connection:
+        with self._write(job_id) as connection:
+            history.forget(connection, job_id)
             return connection.execute(delete(jobs).where(jobs.c.id == job_id)).rowcount == 1
+
+    def cancel(self, job_id: str) -> bool:
+        """End the job as cancelled: at once where it waits, and soon where it runs, whatever its worker does.
+
+        False where it has ended already, or there is none of that id.
+        """
+        this = jobs.c.id == job_id
+        with self._write(job_id) as connection:
+            row = connection.execute(select(jobs).where(this).with_for_update()).mappings().first()
+            if row is None or row["state"] not in (State.QUEUED, State.RUNNING):
+                return False
+            job = job_from(dict(row))
+            asked = update(jobs).where(this).values(cancel_requested=True)
+            if job.state == State.QUEUED:
+                ended = asked.values(**self._ended(job, State.CANCELLED), ended_seq=NEXT_END)
+                connection.execute(ended, _end_of(job, State.CANCELLED))
+            else:
+                connection.execute(asked)
+            return True
 
     # ---- the worker's side ------------------------------------------------------------------------------------------
 
-    def claim_next(self, queues: Sequence[str], owner: str, lease: float) -> Job | None:
-        """Take the next queued job (verify jobs first, then the oldest) for `lease` seconds; None if there is none."""
-        turn = and_(jobs.c.state == State.QUEUED, jobs.c.queue.in_(queues))
-        while True:
-            with self._database.write() as connection:
-                head = connection.execute(select(jobs).where(turn).order_by(*_TURN).limit(1)).first()
-                if head is None:
-                    return None
-                mine = and_(jobs.c.id == head.id, jobs.c.state == State.QUEUED, jobs.c.attempt == head.attempt)
-                values = self._claim(head.attempt, owner, lease)
-                if connection.execute(update(jobs).where(mine).values(**values)).rowcount:
-                    return _one(connection, jobs.c.id == head.id)
+    def claim_next(self, queues: Sequence[str], owner: str, lease: float, release: str = "") -> Job | None:
+        """Take the next queued job (verify jobs first, then the oldest) for `lease` seconds; None if there is none.
 
-    def _claim(self, attempt: int, owner: str, lease: float) -> dict[str, Any]:
+        `release` is the one whose code works on it.
+        """
         now = self._clock.now()
-        return {
-            "state": State.RUNNING,
-            "attempt": attempt + 1,
-            "owner": owner,
-            "boot_id": self._clock.boot_id,
-            "lease_until": now + lease,
-            "started_at": now,
-            "progress": 0.0,
-            "step": 0,
-            "step_name": None,
+        given = {
+            "queues": list(queues),
+            "new_owner": owner,
+            "new_boot_id": self._clock.boot_id,
+            "new_lease_until": now + lease,
+            "new_started_at": now,
         }
+        with self._database.write() as connection:
+            row = connection.execute(CLAIM, given).mappings().first()
+            if row is None:
+                return None
+            job = job_from(dict(row))
+            history.begin_attempt(connection, job, release or job.release, self._clock.wall())
+        self._changed(job.id)
+        return job
 
     def renew(self, job: Job, lease: float) -> bool:
         """Keep the job for `lease` seconds more; False means that it is no longer ours."""
-        return self._change(job, lease_until=self._clock.now() + lease)
+        with self._database.write() as connection:
+            return self._change(connection, job, lease_until=self._clock.now() + lease)
+
+    def begin_step(self, job: Job, *, number: int, steps: int, name: str) -> bool:
+        """Note that the job's step `number` of `steps` begins."""
+        percent = (number - 1) / steps * 100
+        with self._write(job.id) as connection:
+            ours = self._change(connection, job, progress=percent, step=number, steps=steps, step_name=name)
+            if ours:
+                history.begin_step(connection, job, number, name, self._clock.wall())
+            return ours
+
+    def end_step(self, job: Job, *, number: int, outcome: str, duration: float) -> None:
+        """Note how a step of this attempt ended (done, skipped, failed), after how many seconds."""
+        with self._database.write() as connection:
+            history.end_step(connection, job, number, outcome, duration)
 
     def progress(self, job: Job, *, percent: float, step: int, steps: int, step_name: str) -> bool:
         """Note how far the job is (percent of the whole, number of the step from 1)."""
-        return self._change(job, progress=percent, step=step, steps=steps, step_name=step_name)
+        with self._write(job.id) as connection:
+            return self._change(connection, job, progress=percent, step=step, steps=steps, step_name=step_name)
 
     def publish(self, job: Job, *, size: int, summary: dict[str, Any]) -> bool:
-        """End the job as done; False means that this attempt lost the job and its output must be deleted."""
-        return self._end(job, state=State.DONE, progress=100.0, result_size=size, summary=summary)
+        """End the job as done; False: it is lost or cancelled, and the output of this attempt must be deleted."""
+        values: dict[str, Any] = {"progress": 100.0, "result_size": size, "summary": summary}
+        return self._end(job, State.DONE, Only.WANTED, **values)
 
     def fail(self, job: Job, *, code: str, message: str) -> bool:
-        """End the job as failed with a code and a text for its user."""
-        return self._end(job, state=State.FAILED, error_code=code, error_message=message)
+        """End the job as failed with a code and a text for its user; False: it is lost or cancelled."""
+        told = {"error_code": code, "error_message": message}
+        return self._end(job, State.FAILED, Only.WANTED, **told)
 
-    def _end(self, job: Job, *conditions: ColumnElement[bool], **values: Any) -> bool:
-        duration = self._clock.now() - (job.started_at or self._clock.now())
-        ended = {"duration": duration, "ended_wall": self._clock.wall(), "lease_until": None}
-        return self._change(job, *conditions, **values, **ended)
+    def let_go(self, job: Job) -> bool:
+        """End a job whose end was asked for as cancelled; False: it is not ours, or nobody asked."""
+        return self._end(job, State.CANCELLED, Only.CANCELLED)
 
-    def _change(self, job: Job, *conditions: ColumnElement[bool], **values: Any) -> bool:
-        """Compare-and-set: only while this attempt holds the job, and the conditions hold."""
-        ours = and_(jobs.c.id == job.id, jobs.c.attempt == job.attempt, jobs.c.state == State.RUNNING, *conditions)
-        with self._database.write() as connection:
-            return connection.execute(update(jobs).where(ours).values(**values)).rowcount == 1
+    def _end(self, job: Job, state: State, *only: Only, outcome: str = "", **values: Any) -> bool:
+        with self._write(job.id) as connection:
+            ended = self._ended(job, state)
+            if not self._change(connection, job, *only, ends=True, **ended, **values):
+                return False
+            past = {name: ended[name] for name in ("ended_wall", "duration")}
+            error = values.get("error_code")
+            history.end_attempt(connection, job, outcome=outcome or state, error_code=error, **past)
+            return True
+
+    def _ended(self, job: Job, state: State) -> dict[str, Any]:
+        """What is written into a job as it ends."""
+        wall = self._clock.wall()
+        duration = self.since(job)
+        times = {"duration": duration, "ended_wall": wall, "expires_wall": wall + self._kept, "lease_until": None}
+        return {"state": state, **times}
+
+    def _change(self, connection: Connection, job: Job, *only: Only, ends: bool = False, **values: Any) -> bool:
+        """Compare-and-set: only while this attempt holds the job, and what `only` says is true."""
+        given = {f"new_{name}": value for name, value in values.items()}
+        given |= {"this_id": job.id, "this_attempt": job.attempt}
+        if Only.UNRENEWED in only:
+            given["known_lease_until"] = job.lease_until
+        if ends:
+            given |= _end_of(job, values["state"])
+        return connection.execute(change(tuple(values), only, ends=ends), given).rowcount == 1
 
     # ---- the reaper's side ------------------------------------------------------------------------------------------
 
-    def running(self) -> list[Job]:
-        """All jobs that someone claims to be working on."""
-        with self._database.read() as connection:
-            rows = connection.execute(select(jobs).where(jobs.c.state == State.RUNNING)).mappings().all()
-        return [job_from(dict(row)) for row in rows]
-
-    def held_by(self, worker: str) -> str | None:
-        """The id of the job that a worker's pool process holds; None while it is idle. `owner` begins with its name."""
-        return next((job.id for job in self.running() if (job.owner or "").startswith(f"{worker} ")), None)
-
-    def is_dead(self, job: Job, gone: Callable[[str], bool]) -> bool:
-        """Whether nobody can be working on a running job: another boot, its lease over, or its owner's process gone."""
-        if job.boot_id != self._clock.boot_id:
-            return True
-        return (job.lease_until or 0.0) < self._clock.now() or gone(job.owner or "")
-
     def take_back(self, job: Job) -> bool:
-        """Queue a dead attempt's job again, or end it as failed when it was tried often enough."""
+        """Queue a dead attempt's job again; end it where it was cancelled, or tried often enough."""
         # The lease is compared too: an owner who renewed since we looked keeps its job.
-        unrenewed = jobs.c.lease_until == job.lease_until
+        if self._end(job, State.CANCELLED, Only.UNRENEWED, Only.CANCELLED):
+            return True
+        still_wanted = (Only.UNRENEWED, Only.WANTED)
         if job.attempt >= self._max_attempts:
-            message = GIVEN_UP.format(attempts=job.attempt)
-            return self._end(job, unrenewed, state=State.FAILED, error_code="PIPELINE_ERROR", error_message=message)
-        values = {"state": State.QUEUED, "owner": None, "lease_until": None, "sent": False, "progress": 0.0, "step": 0}
-        return self._change(job, unrenewed, **values)
-
-    def unsent(self, overdue: float) -> list[Job]:
-        """Jobs to be sent: the unsent ones, and each queue's head once it was unclaimed for `overdue` seconds.
-
-        One message wakes a worker for all of its queue, so only the head is sent again.
-        """
-        queued = select(jobs).where(jobs.c.state == State.QUEUED).order_by(*_TURN)
-        with self._database.read() as connection:
-            rows = connection.execute(queued).mappings().all()
-        latest = self._clock.now() - overdue
-        chosen, seen = [], set()
-        for row in rows:
-            late = row["sent_boot_id"] != self._clock.boot_id or row["sent_at"] < latest
-            if not row["sent"] or (row["queue"] not in seen and late):
-                chosen.append(job_from(dict(row)))
-            seen.add(row["queue"])
-        return chosen
+            told = {"error_code": "PIPELINE_ERROR", "error_message": GIVEN_UP.format(attempts=job.attempt)}
+            return self._end(job, State.FAILED, *still_wanted, outcome=history.LOST, **told)
+        values: dict[str, Any] = {"state": State.QUEUED, "sent": False, "progress": 0.0, "step": 0}
+        values |= {"owner": None, "lease_until": None, "started_at": None}
+        with self._write(job.id) as connection:
+            if not self._change(connection, job, *still_wanted, **values):
+                return False
+            wall, duration = self._clock.wall(), self.since(job)
+            history.end_attempt(connection, job, outcome=history.LOST, ended_wall=wall, duration=duration)
+            return True
 
     def mark_sent(self, job_id: str) -> None:
         """Note that the job's message is on its way."""
-        values = {"sent": True, "sent_at": self._clock.now(), "sent_boot_id": self._clock.boot_id}
         with self._database.write() as connection:
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(**self._sent(True)))
 
-    def old_verify_jobs(self, age: float) -> list[str]:
-        """Ids of verify jobs that were submitted more than `age` seconds ago and have ended."""
-        old = and_(jobs.c.verify, jobs.c.submitted_wall < self._clock.wall() - age, jobs.c.ended_wall.is_not(None))
-        with self._database.read() as connection:
-            return list(connection.execute(select(jobs.c.id).where(old)).scalars())
+    def mark_unsent(self, job_id: str) -> None:
+        """Note that the job's message could not be sent."""
+        with self._database.write() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(**self._sent(False)))
 
-    # ---- what people are told ---------------------------------------------------------------------------------------
-
-    def position(self, job: Job) -> int:
-        """1 for the job that is next in its queue; verify jobs stand apart and count for nobody else."""
-        ahead = and_(
-            jobs.c.state == State.QUEUED,
-            jobs.c.queue == job.queue,
-            jobs.c.verify == job.verify,
-            jobs.c.seq < job.seq,
-        )
-        with self._database.read() as connection:
-            return 1 + int(connection.execute(select(func.count()).select_from(jobs).where(ahead)).scalar_one())
-
-    def mean(self, queue: str) -> float:
-        """Seconds that a job of this queue is expected to last."""
-        done = and_(jobs.c.state == State.DONE, jobs.c.queue == queue, jobs.c.verify.is_(False))
-        latest = (jobs.c.ended_wall.desc(), jobs.c.seq.desc())
-        query = select(jobs.c.duration).where(done).order_by(*latest).limit(DURATIONS)
-        with self._database.read() as connection:
-            return mean_duration([float(value) for value in connection.execute(query).scalars()])
-
-    def elapsed(self, job: Job) -> float:
-        """Seconds since the running job's attempt began."""
-        return max(0.0, self._clock.now() - (job.started_at or self._clock.now()))
+    def _sent(self, is_sent: bool) -> dict[str, Any]:
+        now = self._clock.now() if is_sent else None
+        return {"sent": is_sent, "sent_at": now, "sent_boot_id": self._clock.boot_id if is_sent else None}
 
 
-_TURN = (jobs.c.verify.desc(), jobs.c.seq)
-
-
-def _one(connection: Connection, condition: ColumnElement[bool]) -> Job:
-    return job_from(dict(connection.execute(select(jobs).where(condition)).mappings().one()))
+def _end_of(job: Job, state: State) -> dict[str, Any]:
+    """What the number of an end is counted by."""
+    return {"end_queue": job.queue, "end_state": state, "end_verify": job.verify}

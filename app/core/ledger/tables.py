@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import JSON, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, false
 
-SCHEMA = "0001"  # the newest migration in versions/, which these tables are the result of
+SCHEMA = "0002"  # the newest migration in versions/, which these tables are the result of
 
 metadata = MetaData()
 
@@ -39,8 +39,46 @@ jobs = Table(
     Column("duration", Float),
     Column("submitted_wall", Float, nullable=False),  # UTC epoch, for people and expiry
     Column("ended_wall", Float),
+    Column("ended_seq", Integer),  # the order of ends, which no clock can disturb
+    Column("cancel_requested", Boolean, nullable=False, server_default=false()),
+    Column("keep_input", Boolean, nullable=False, server_default=false()),
+    Column("input_dropped_wall", Float),  # when the original was deleted
+    Column("expires_wall", Float),  # when the job's files are to be deleted; set as it ends
+    Column("expired_wall", Float),  # when they were
+    Column("email", Text),  # until the mail went out
+    Column("mailed_wall", Float),
+    Column("client", Text),  # salted hash of the address that the job came from
     Index("jobs_by_turn", "state", "queue", "verify", "seq"),
+    Index("jobs_by_end", "queue", "state", "verify", "ended_seq"),
     sqlite_autoincrement=True,  # a deleted job's number is never given out again
+)
+
+# Every try at a job. Nothing but people reads it.
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job_id", String(32), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("release", String(128), nullable=False),
+    Column("began_wall", Float, nullable=False),
+    Column("ended_wall", Float),
+    Column("outcome", String(16)),  # done, failed, cancelled, lost; none while it runs
+    Column("error_code", String(64)),
+    Column("duration", Float),
+)
+
+# Every step that an attempt began.
+steps = Table(
+    "steps",
+    metadata,
+    Column("job_id", String(32), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),  # from 1
+    Column("name", Text, nullable=False),
+    Column("began_wall", Float, nullable=False),
+    Column("duration", Float),
+    Column("outcome", String(16)),  # done, skipped, failed; none while it runs, and where its attempt was cut short
 )
 
 workers = Table(

@@ -84,6 +84,13 @@ _KEEP: Argument = (
         "help": "releases of a stack that stay besides the live one and the one before (%(default)s)",
     },
 )
+_RESTORED: Argument = (
+    "--restored",
+    {"action": "store_true", "help": "its database was put back from a snapshot: go by the schema that is in it now"},
+)
+_REST: dict[str, Any] = {"nargs": argparse.REMAINDER}
+_COMMAND: Argument = ("command", _REST | {"metavar": "-- COMMAND", "help": "program and arguments"})
+_ARGUMENTS: Argument = ("arguments", _REST | {"metavar": "-- ARGUMENTS", "help": "for the command"})
 _VERIFY: Argument = ("--verify", {"action": "store_true", "help": "run the verify steps also when nothing changed"})
 _COMMANDS: tuple[tuple[str, Callable[[argparse.Namespace, Layout], int], str, tuple[Argument, ...]], ...] = (
     ("list", commands.list_releases, "Show the releases of a stack.", (_STACK,)),
@@ -100,7 +107,25 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.Namespace, Layout], int], str, tu
         "rollback",
         commands.rollback,
         "Bring back the release before, or the one named.",
-        (_STACK, _ANY_RELEASE, _WHO, _WHY, _WORKERS, _JSON),
+        (_STACK, _ANY_RELEASE, _RESTORED, _WHO, _WHY, _WORKERS, _JSON),
+    ),
+    (
+        "run",
+        commands.run_command,
+        "Run a command with a service's user, env, credentials and sandbox; exits with the command's exit code.",
+        (("place", {"metavar": "STACK/SERVICE", "help": "for example demo/web"}), _COMMAND),
+    ),
+    (
+        "command",
+        commands.run_named,
+        "Run a command that the stack file names, as its launcher in /usr/local/bin does.",
+        (_STACK, ("name", {"help": "a key under `commands` of the stack file"}), _ARGUMENTS),
+    ),
+    (
+        "rotate",
+        commands.rotate_secret,
+        "Put a new password in the place of an old one while everything serves; one that was cut goes on.",
+        (_STACK, ("name", {"help": "the secret, for example redis-password"}), _WHO, _WHY, _WORKERS, _JSON),
     ),
     ("verify", commands.verify, "Run the stack's verify steps through the front door.", (_STACK, _ONLY)),
     (

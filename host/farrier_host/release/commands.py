@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict
 from functools import partial
 
-from farrier_host.release import history, lock, state, systemd
+from farrier_host.release import history, lock, oneoff, state, systemd
 from farrier_host.release.collect import collect
 from farrier_host.release.deploy import DONE, FAILED, Deployer, Order, Outcome, as_json
 from farrier_host.release.files import Refused
@@ -20,6 +20,7 @@ from farrier_host.release.health import complaints
 from farrier_host.release.history import Entry
 from farrier_host.release.layout import Layout
 from farrier_host.release.needed import staged
+from farrier_host.release.rotate import finish_cut, rotate
 from farrier_host.release.status import as_json as statuses_as_json
 from farrier_host.release.status import as_text, known
 from farrier_host.release.status import collect as collect_status
@@ -102,7 +103,7 @@ def collect_releases(options: argparse.Namespace, layout: Layout) -> int:
 def rollback(options: argparse.Namespace, layout: Layout) -> int:
     """Bring a release back."""
     known(layout, options.stack)
-    order = Order(_who(options), options.reason, options.workers)
+    order = Order(_who(options), options.reason, options.workers, restored=options.restored)
     return _told(Deployer(layout, options.stack, order, _say_aside).rollback(options.release), options)
 
 
@@ -113,6 +114,32 @@ def _told(outcome: Outcome, options: argparse.Namespace) -> int:
         print("\n".join(outcome.said))
         print(outcome.error or f"{outcome.stack}: {outcome.result} in {outcome.seconds:g} s", flush=True)
     return outcome.code
+
+
+def rotate_secret(options: argparse.Namespace, layout: Layout) -> int:
+    """A new password."""
+    known(layout, options.stack)
+    order = Order(_who(options), options.reason, options.workers)
+    return _told(rotate(layout, options.stack, options.name, order, _say_aside), options)
+
+
+def run_command(options: argparse.Namespace, layout: Layout) -> int:
+    """Anything, in a service's place."""
+    stack, _, service = options.place.partition("/")
+    command = _after_dashes(options.command)
+    if not service or not command:
+        raise Refused("say where and what: farrier-release run STACK/SERVICE -- COMMAND …")
+    return oneoff.run(layout, stack, service, command)
+
+
+def run_named(options: argparse.Namespace, layout: Layout) -> int:
+    """A command of the stack file."""
+    return oneoff.run_named(layout, options.stack, options.name, _after_dashes(options.arguments))
+
+
+def _after_dashes(words: list[str]) -> list[str]:
+    """The words without the `--` that sets them apart, which argparse keeps or not, by version."""
+    return words[1:] if words[:1] == ["--"] else words
 
 
 def verify(options: argparse.Namespace, layout: Layout) -> int:
@@ -188,6 +215,8 @@ def back(options: argparse.Namespace, layout: Layout) -> int:
 def follow_workers(options: argparse.Namespace, layout: Layout) -> int:
     """Watch the workers that follow later."""
     follow(layout, options.stack, _say)
+    for name in finish_cut(layout, options.stack, _say):
+        print(f"{options.stack}: {name} is rotated")
     return DONE
 
 

@@ -17,7 +17,7 @@ Json = dict[str, Any]
 
 def write_wanted(root: Path, plan: Plan, locks: str, folder: Path) -> Path:
     """Write the files, and `host.json` that names them, into `folder`; the path of the latter."""
-    small = tool_files(root) | written(front_files(plan.front))
+    small = tool_files(root, plan) | written(front_files(plan.front))
     staged = staged_files(root, root, plan, locks)
     for each in staged:
         small |= {path: {"content": text, "mode": "0644"} for path, text in _live(each).items()}

@@ -16,9 +16,12 @@ from typing import Any
 
 import httpx
 
+from farrier.document import read
+from farrier.pipelines import Places, pipeline_data
+from farrier.stack import Stack
 from tests.unit.app.migrations import new_ledger
+from tests.unit.app.places import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[3]
 KNEE = REPOSITORY / "stacks/knee"
 FIXTURES = KNEE / "fixtures"
 PHANTOM = FIXTURES / "phantom.nii.gz"
@@ -54,16 +57,37 @@ def slow_step(folder: Path) -> Path:
     return steps.parent
 
 
+def stubborn_step(folder: Path) -> Path:
+    """A pipeline whose one step and its children ignore SIGTERM and never end; it writes their numbers to `starts`."""
+    steps = folder / "stubborn/steps"
+    steps.mkdir(parents=True)
+    (steps / "__init__.py").write_text("")
+    (steps / "hold.py").write_text(
+        "import os, signal, subprocess, sys, time\n"
+        "for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)\n"
+        "script = 'trap \"\" TERM; echo $$; sleep 1000 & echo $!; wait'\n"
+        "child = subprocess.Popen(['sh', '-c', script], stdout=subprocess.PIPE)\n"
+        "pids = [os.getpid(), *(int(child.stdout.readline()) for _ in range(2))]\n"
+        f"with open({str(folder / 'starts')!r}, 'a') as out: out.write(' '.join(map(str, pids)) + '\\n')\n"
+        "time.sleep(1000)\n"
+    )
+    return steps.parent
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and not merely unreaped."""
+    try:
+        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
 def knee_pipeline() -> dict[str, Any]:
-    """The real pipeline of the knee stack, with the Python of the tests."""
-    return {
-        "title": "Knee",
-        "python": sys.executable,
-        "code": str(KNEE / "pipeline"),
-        "steps": [{"name": "segment", "timeout": 60}, {"name": "measure", "timeout": 60}],
-        "options": {"smoothing": {"type": "integer", "default": 1, "minimum": 0, "maximum": 2}},
-        "models": {"knee-phantom-classes": str(KNEE / "models")},
-    }
+    """The pipeline of the knee's stack file, with the Python of the tests."""
+    stack = read(KNEE / "stack.yml", "stack.yml").validate(Stack)
+    pipeline = stack.pipelines["knee"]
+    places = Places({pipeline.env: sys.prefix}, {pipeline.source: str(KNEE / "pipeline")}, "")
+    return pipeline_data(pipeline, places) | {"models": {"knee-phantom-classes": str(KNEE / "models")}}
 
 
 def site_environment(folder: Path, pipeline: Mapping[str, Any]) -> dict[str, str]:
@@ -125,11 +149,11 @@ class Site:
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(path) == 0
 
-    def start_web(self) -> None:
+    def start_web(self, processes: int = 2) -> None:
         """Gunicorn as its unit starts it."""
         unix = str(self.folder / "web.sock")
         gunicorn = [sys.executable, "-m", "gunicorn", "--no-control-socket", "-k", "uvicorn_worker.UvicornWorker"]
-        self._start("web", [*gunicorn, "-w", "2", "-b", f"unix:{unix}", "app.knee.web:create_app()"])
+        self._start("web", [*gunicorn, "-w", str(processes), "-b", f"unix:{unix}", "app.knee.web:create_app()"])
         wait_for(lambda: self._listens(unix) and self.get("/health/live").status_code == 200, "the web's /health/live")
 
     def start_worker(self, **environment: str) -> None:
@@ -162,6 +186,11 @@ class Site:
                 return client.get(path)
         except httpx.TransportError:
             return httpx.Response(599)
+
+    def post(self, path: str) -> httpx.Response:
+        """POST nothing to a path."""
+        with self.client() as client:
+            return client.post(path)
 
     def upload(self, path: Path = PHANTOM, headers: dict[str, str] | None = None) -> str:
         """Upload a scan; gives the job's id."""

@@ -2,20 +2,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.core.ledger import Clock, Database, Job, Jobs, NewJob
-from app.core.ledger.job import mean_duration, remaining
+from app.core.ledger import Clock, Database, Job, Jobs, NewJob, Place
 from app.core.storage import new_job_id
 from tests.unit.app.conftest import FakeTime
-from tests.unit.app.running_site import REPOSITORY
+from tests.unit.app.places import REPOSITORY, environment_of
 
 LEASE = 30.0
+
+
+@pytest.fixture(params=["file", "server"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def submit(jobs: Jobs, *, verify: bool = False, queue: str = "knee") -> Job:
@@ -139,18 +142,18 @@ def test_job_that_kills_its_worker_three_times_is_given_up(jobs: Jobs) -> None:
 
 def test_unsent_jobs_are_sent_and_lost_messages_of_each_queue_s_head_again(jobs: Jobs, time: FakeTime) -> None:
     first, second, other = submit(jobs), submit(jobs), submit(jobs, queue="other")
-    assert [job.id for job in jobs.unsent(15)] == [first.id, second.id, other.id]
+    assert [job.id for job in jobs.unsent(lambda _: 15)] == [first.id, second.id, other.id]
     for job in (first, second, other):
         jobs.mark_sent(job.id)
-    assert jobs.unsent(15) == []
+    assert jobs.unsent(lambda _: 15) == []
     time.seconds += 16
-    assert [job.id for job in jobs.unsent(15)] == [first.id, other.id]
+    assert [job.id for job in jobs.unsent(lambda _: 15)] == [first.id, other.id]
 
 
 def test_message_sent_in_an_earlier_boot_is_lost(database: Database, jobs: Jobs, time: FakeTime) -> None:
     job = submit(jobs)
     jobs.mark_sent(job.id)
-    assert [found.id for found in Jobs(database, Clock("boot-b", time, time)).unsent(15)] == [job.id]
+    assert [found.id for found in Jobs(database, Clock("boot-b", time, time)).unsent(lambda _: 15)] == [job.id]
 
 
 def test_positions_are_exact_and_verify_jobs_stand_apart(jobs: Jobs) -> None:
@@ -176,14 +179,104 @@ def test_mean_is_of_the_last_twenty_users_jobs_that_ended_well(jobs: Jobs, time:
     assert jobs.mean("knee") == pytest.approx((1000 + 18 * 10 + 50) / 20)
 
 
-@pytest.mark.parametrize(("durations", "mean"), [([], 240), ([10, 20], 15), ([10] * 20 + [5000], 10)])
-def test_mean_duration(durations: list[float], mean: float) -> None:
-    assert mean_duration(durations) == mean
+def test_mean_is_of_those_that_ended_last_whatever_the_clock_said(database: Database, time: FakeTime) -> None:
+    wall = FakeTime()
+    jobs = Jobs(database, Clock("boot-a", time, wall))
+    for seconds in (1000.0, *[10.0] * 20):
+        submit(jobs)
+        job = claim(jobs)
+        time.seconds += seconds
+        wall.seconds -= 3600
+        jobs.publish(job, size=1, summary={})
+    assert jobs.mean("knee") == 10
 
 
-@pytest.mark.parametrize(("elapsed", "progress", "left"), [(10, 0, 90), (200, 0, 0), (30, 50, 30), (30, 75, 10)])
-def test_remaining(elapsed: float, progress: float, left: float) -> None:
-    assert remaining(elapsed, progress, 100) == left
+def test_waiting_job_is_cancelled_at_once(jobs: Jobs) -> None:
+    first, second = submit(jobs), submit(jobs)
+    assert jobs.cancel(first.id)
+    assert state(jobs, first) == "cancelled"
+    assert jobs.position(second) == 1
+    assert claim(jobs).id == second.id
+
+
+def test_running_job_is_cancelled_once_its_worker_lets_it_go(jobs: Jobs) -> None:
+    submit(jobs)
+    job = claim(jobs)
+    assert jobs.is_wanted(job)
+    assert not jobs.let_go(job), "nobody asked for its end"
+    assert jobs.cancel(job.id)
+    assert (state(jobs, job), jobs.is_wanted(job)) == ("running", False)
+    assert jobs.renew(job, LEASE), "it is its worker's until that has let it go"
+    assert jobs.let_go(job)
+    assert state(jobs, job) == "cancelled"
+
+
+@pytest.mark.parametrize("end", ["publish", "fail"])
+def test_of_cancel_and_another_end_the_first_wins(jobs: Jobs, end: str) -> None:
+    def ends(job: Job) -> bool:
+        return jobs.publish(job, size=1, summary={}) if end == "publish" else jobs.fail(job, code="X", message="x")
+
+    submit(jobs)
+    job = claim(jobs)
+    assert [jobs.cancel(job.id), ends(job), jobs.let_go(job)] == [True, False, True]
+    submit(jobs)
+    job = claim(jobs)
+    assert [ends(job), jobs.cancel(job.id), jobs.let_go(job)] == [True, False, False]
+    assert state(jobs, job) == ("done" if end == "publish" else "failed")
+
+
+def test_cancelled_job_of_a_dead_worker_is_not_tried_again(jobs: Jobs) -> None:
+    submit(jobs)
+    job = claim(jobs)
+    jobs.cancel(job.id)
+    assert jobs.take_back(job)
+    assert state(jobs, job) == "cancelled"
+
+
+def test_what_has_ended_or_never_was_cannot_be_cancelled(jobs: Jobs) -> None:
+    job = submit(jobs)
+    assert [jobs.cancel(job.id), jobs.cancel(job.id), jobs.cancel("0" * 32)] == [True, False, False]
+
+
+def test_history_tells_every_attempt_and_step(jobs: Jobs, time: FakeTime) -> None:
+    submit(jobs)
+    lost = claim(jobs)
+    jobs.begin_step(lost, number=1, steps=2, name="segment")
+    time.seconds += LEASE + 1
+    jobs.take_back(lost)
+    job = jobs.claim_next(["knee"], "worker@1", LEASE, "release-2")
+    assert job is not None
+    for number, (name, outcome) in enumerate([("segment", "done"), ("measure", "skipped")], 1):
+        assert jobs.begin_step(job, number=number, steps=2, name=name)
+        jobs.end_step(job, number=number, outcome=outcome, duration=number)
+    time.seconds += 7
+    jobs.fail(job, code="TIMEOUT", message="x")
+    told = [(one.owner, one.release, one.outcome, one.error_code, one.duration) for one in jobs.attempts(job.id)]
+    assert told == [
+        ("worker@0 1 2 3", "", "lost", None, LEASE + 1),
+        ("worker@1", "release-2", "failed", "TIMEOUT", 7),
+    ]
+    steps = [(step.attempt, step.number, step.name, step.outcome, step.duration) for step in jobs.steps(job.id)]
+    assert steps == [
+        (1, 1, "segment", None, None),
+        (2, 1, "segment", "done", 1),
+        (2, 2, "measure", "skipped", 2),
+    ]
+    assert not jobs.begin_step(lost, number=2, steps=2, name="measure"), "a lost attempt adds nothing"
+    jobs.delete(job.id)
+    assert (jobs.attempts(job.id), jobs.steps(job.id)) == ([], [])
+
+
+def test_job_expires_a_while_after_its_end_and_its_attempt_in_an_earlier_boot_has_no_duration(
+    database: Database, jobs: Jobs, time: FakeTime
+) -> None:
+    submit(jobs)
+    job = claim(jobs)
+    after_boot = Jobs(database, Clock("boot-b", lambda: 5.0, time), max_attempts=1, kept=100)
+    assert after_boot.take_back(job)
+    ended = jobs.find(job.id)
+    assert ended is not None
+    assert (ended.state, ended.duration, ended.expires_wall) == ("failed", None, time.seconds + 100)
 
 
 def test_old_verify_jobs_are_found(jobs: Jobs, time: FakeTime) -> None:
@@ -197,43 +290,27 @@ def test_old_verify_jobs_are_found(jobs: Jobs, time: FakeTime) -> None:
 
 
 CLAIMER = """
-import sys
-from pathlib import Path
-from app.core.ledger import Jobs, boot_clock, open_database
-jobs = Jobs(open_database(Path(sys.argv[1])), boot_clock())
+import os, sys
+from app.core.ledger import Jobs, clock_of, open_database, place_of
+place = place_of(os.environ)
+jobs = Jobs(open_database(place), clock_of(place))
 print("ready", flush=True)
 sys.stdin.readline()
 while job := jobs.claim_next(["knee"], "x", 30):
     print(job.id, jobs.publish(job, size=1, summary={}))
 """
 
-# All wait for the same instant, so that their first transactions meet.
-OPENER = """
-import sys, time
-from pathlib import Path
-from app.core.ledger import open_database
-from app.core.ledger.migrate import Migration, migrate
-folders, instant = sys.argv[2:], float(sys.argv[1])
-for number, folder in enumerate(folders):
-    time.sleep(max(0, instant + number * 0.05 - time.time()))
-    migrate(Migration(Path(folder), Path(folder) / "snapshots"))
-    open_database(Path(folder)).close()
-"""
 
-
-def test_processes_that_open_a_new_ledger_at_the_same_moment_all_can(tmp_path: Path) -> None:
-    folders = [str(tmp_path / str(number)) for number in range(40)]
-    command = [sys.executable, "-c", OPENER, str(time.time() + 2), *folders]
-    opening = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY) for _ in range(4)]
-    assert [process.communicate()[1] for process in opening] == [""] * 4
-
-
-def test_two_processes_never_claim_the_same_job(database: Database, jobs: Jobs, tmp_path: Path) -> None:
-    del database
+def test_two_processes_never_claim_the_same_job(place: Place, jobs: Jobs, tmp_path: Path) -> None:
     submitted = sorted(submit(jobs).id for _ in range(200))
-    command = [sys.executable, "-c", CLAIMER, str(tmp_path / "ledger")]
+    command = [sys.executable, "-c", CLAIMER]
     pipe = subprocess.PIPE
-    claimers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=REPOSITORY) for _ in range(2)]
+    claimers = [
+        subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, text=True, cwd=REPOSITORY, env=environment_of(place, tmp_path)
+        )
+        for _ in range(2)
+    ]
     for claimer in claimers:
         assert claimer.stdout is not None
         claimer.stdout.readline()

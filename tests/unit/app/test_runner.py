@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from app.core.runner import StepCall, StepError, StepStopped, environment, parse_progress, run_step
+from app.core.joblog import JobLog
+from app.core.runner import StepStopped, run_step
+from app.core.step import StepCall, StepError, environment, parse_progress
 from tests.unit.app.running_site import wait_for
 
 Make = Callable[..., StepCall]
@@ -34,15 +40,13 @@ def make(tmp_path: Path) -> Make:
     return write
 
 
-def run(
-    call: StepCall, *, stop: Callable[[], bool] = lambda: False
-) -> tuple[dict[str, object], list[tuple[float, str]]]:
+def run(call: StepCall, *, stop: Callable[[], bool] = lambda: False) -> tuple[dict[str, Any], list[tuple[float, str]]]:
     told: list[tuple[float, str]] = []
 
     def note(percent: float, text: str) -> None:
         told.append((percent, text))
 
-    return run_step(call, log=call.code / "log", on_progress=note, stop=stop), told
+    return run_step(call, log=call.work.parent / "log", on_progress=note, stop=stop), told
 
 
 def test_step_gets_options_and_config_and_tells_progress(make: Make) -> None:
@@ -93,12 +97,109 @@ def test_result_of_an_earlier_step_does_not_count(make: Make) -> None:
         run(make("pass"))
 
 
-def test_python_that_is_not_there_is_a_configuration_error(make: Make) -> None:
-    call = make("pass")
-    gone = StepCall("try_it", Path("/nowhere/python"), call.code / "nowhere", call.work, 5)
-    with pytest.raises(StepError, match="could not be started") as raised:
-        run(gone)
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"python": Path("/nowhere/python")}, "/nowhere/python cannot be run: No such file"),
+        ({"code": Path("/nowhere")}, "could not be started: .*/nowhere"),
+        ({"name": "no_such"}, "names the step no_such, and .* has no such program"),
+    ],
+)
+def test_step_that_is_not_there_is_a_configuration_error(make: Make, changed: dict[str, Any], text: str) -> None:
+    with pytest.raises(StepError, match=f"(?s){text}") as raised:
+        run(replace(make("pass"), error="SEGMENTATION_FAILED", **changed))
     assert raised.value.code == "CONFIG_ERROR"
+
+
+TORCH = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.79 GiB"
+TENSORFLOW = (
+    "tensorflow.python.framework.errors_impl.ResourceExhaustedError: Graph execution error: OOM when allocating tensor "
+    "with shape[64,512,128,128] and type float on /job:localhost/replica:0/task:0/device:GPU:0 by allocator GPU_0_bfc"
+)
+HARMLESS = "GPU_0_bfc: RESOURCE_EXHAUSTED: Out of memory; the caller indicates that this is not a failure"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "text"),
+    [
+        (f"print({TORCH!r}, file=sys.stderr); sys.exit(1)", "GPU_OOM", "more memory than the GPU has free"),
+        (f"print({TENSORFLOW!r}, file=sys.stderr); sys.exit(1)", "GPU_OOM", "more memory than the GPU has free"),
+        (f"print({TENSORFLOW.replace('GPU', 'CPU')!r}, file=sys.stderr); sys.exit(1)", "PIPELINE_ERROR", "memory ran"),
+        (f"print({HARMLESS!r}, file=sys.stderr); sys.exit(1)", "SEGMENTATION_FAILED", "exit code 1"),
+        ("raise MemoryError", "PIPELINE_ERROR", "ended because memory ran out"),
+        (
+            "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**28, 2**28)); bytes(2**30)",
+            *("PIPELINE_ERROR", "ended because memory ran out"),
+        ),
+        ("subprocess.run(['sh', '-c', 'kill -9 $$'], check=True)", "SEGMENTATION_FAILED", "exit code 1"),
+        ("os.execv('/bin/sh', ['sh', '-c', \"sh -c 'kill -9 $$'; exit $?\"])", "PIPELINE_ERROR", "killed from outside"),
+        ("sys.exit(3)", "DICOM_ERROR", "exit code 3"),
+        ("sys.exit(4)", "SEGMENTATION_FAILED", "exit code 4"),
+    ],
+)
+def test_end_of_a_step_has_its_code(make: Make, body: str, code: str, text: str) -> None:
+    call = replace(make(body), error="SEGMENTATION_FAILED", exit_codes={3: "DICOM_ERROR"})
+    with pytest.raises(StepError, match=f"(?s){text}") as raised:
+        run(call)
+    assert raised.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [
+        ({"error_code": "NSM_FAILED", "error_message": "no bone"}, "NSM_FAILED"),
+        ({"error_message": "CUDA out of memory in fold 3"}, "GPU_OOM"),
+        ({"error_code": "what went wrong?", "error_message": "x"}, "PIPELINE_ERROR"),
+        ({"error_message": "x"}, "SEGMENTATION_FAILED"),
+    ],
+)
+def test_code_that_the_step_tells_comes_first(make: Make, told: dict[str, str], code: str) -> None:
+    body = f"(work / '_step_result.json').write_text(json.dumps({told})); sys.exit(1)"
+    with pytest.raises(StepError, match=f"^{told['error_message']}$") as raised:
+        run(replace(make(body), error="SEGMENTATION_FAILED"))
+    assert raised.value.code == code
+
+
+def test_variables_are_the_step_s_alone(make: Make) -> None:
+    body = """
+        result = {"mine": os.environ["LD_LIBRARY_PATH"], "all": sorted(os.environ)}
+        (work / "_step_result.json").write_text(json.dumps(result))
+    """
+    # With a library folder of another env the launcher's own Python might not even start.
+    result, _ = run(replace(make(body), environment={"LD_LIBRARY_PATH": "/other env/lib=x"}))
+    assert result["mine"] == "/other env/lib=x"
+    expected = {"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR"}
+    assert {name for name in result["all"] if not name.startswith(("PYTHON", "CUDA", "TZ", "LC_"))} == expected
+
+
+def test_program_of_another_form_gets_what_its_command_says(make: Make) -> None:
+    call = make("pass")
+    (call.code / "run_pipeline.py").write_text(
+        "import json, pathlib, sys\npathlib.Path(sys.argv[2], 'seen').write_text(json.dumps(sys.argv[1:]))\n"
+    )
+    words = ("run_pipeline.py", "{input}", "{output}", "{option.model}", "--nsm={option.nsm}", "--config", "{config}")
+    config = {"input": str(call.work / "input.nii"), "output": str(call.work)}
+    call = replace(call, command=words, options={"model": "a b", "nsm": True}, config=config)
+    assert run(call)[0] == {}
+    seen = json.loads((call.work / "seen").read_text())
+    assert seen == [config["input"], config["output"], "a b", "--nsm=true", "--config", str(call.work / "_config.json")]
+
+
+def test_log_tells_the_call_the_output_and_the_end_and_does_not_grow_without_end(make: Make) -> None:
+    call = make(f"print('x' * 1000)\nfor n in range(20): print('y' * 100)\n{END}")
+    log = JobLog(call.work.parent / "small", largest=2000)
+    for n in range(30):
+        log.write(f"{n} " + "z" * 98)
+    log.mark("step end")
+    log.close()
+    text = (call.work.parent / "small").read_text()
+    assert len(text) < 2300
+    assert text.count("the log is full") == 1
+    assert text.rstrip().endswith("step end")
+    run(call)
+    first, *_, last = (call.work.parent / "log").read_text().splitlines()
+    assert f"step try_it: {sys.executable}" in first
+    assert "step try_it: exit code 0 after" in last
 
 
 FAMILY = """
@@ -129,6 +230,23 @@ def test_child_that_a_step_leaves_behind_is_ended_and_not_waited_for(make: Make)
     wait_for(lambda: _all_gone(call.work), "the end of the step's child", 5)
 
 
+DESERTER = """
+    code = "import os, time; os.setsid(); os.fork() and os._exit(0); print(os.getpid(), flush=True); time.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    (work / "pids").write_text(f"{os.getpid()} {int(child.stdout.readline())}")
+"""
+
+
+@pytest.mark.parametrize("then", ["time.sleep(600)", "os.kill(os.getpid(), 9)", END])
+def test_child_that_left_the_process_group_is_gone_when_the_step_is(make: Make, then: str) -> None:
+    call = make(DESERTER + f"    {then}")
+    began = time.monotonic()
+    with suppress(StepStopped, StepError):
+        run(call, stop=(call.work / "pids").exists)
+    assert _all_gone(call.work)
+    assert time.monotonic() - began < 5
+
+
 def test_stop_kills_the_step(make: Make) -> None:
     call = make(FAMILY + "    time.sleep(600)")
     with pytest.raises(StepStopped):
@@ -136,8 +254,8 @@ def test_stop_kills_the_step(make: Make) -> None:
     wait_for(lambda: _all_gone(call.work), "the end of the step and its child", 5)
 
 
-def test_step_dies_with_its_worker(make: Make) -> None:
-    call = make("(work / 'pids').write_text(str(os.getpid())); time.sleep(600)")
+def test_step_dies_with_its_worker_and_takes_its_children_along(make: Make) -> None:
+    call = make(DESERTER + "    time.sleep(600)")
     worker = os.fork()
     if worker == 0:
         try:

@@ -10,7 +10,7 @@ import pytest
 
 from app.core import service
 from app.core.ledger import LedgerMismatch, database
-from app.core.ledger.database import FILE
+from app.core.ledger.sqlite import FILE
 from app.core.service import await_service
 from tests.unit.app.running_site import knee_pipeline, site_environment
 

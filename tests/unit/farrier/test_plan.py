@@ -79,7 +79,7 @@ def test_code_learns_of_redis_queues_and_pipelines(repository: Any, jobs: str) -
     (path,) = stack_of(plan).config
     assert environment["FARRIER_PIPELINES"] == path
     pipeline = json.loads(stack_of(plan).config[path])["one"]
-    assert pipeline["steps"] == [{"name": "first", "timeout": 300}]
+    assert [(step["name"], step["timeout"]) for step in pipeline["steps"]] == [("first", 300)]
     assert pipeline["python"] == f"{plan.envs[0].prefix}/bin/python"
 
 
@@ -88,6 +88,7 @@ def test_secrets_are_named_and_never_in_the_plan(repository: Any, jobs: str) -> 
     stack = stack_of(repository.plan("knee"))
     assert [(each.name, each.kind) for each in stack.credentials] == [
         ("redis-password", "password"),
+        ("redis-admin-password", "password"),
         ("redis-users.acl", "redis-acl"),
         ("verify-token", "password"),
     ]
@@ -140,7 +141,35 @@ def test_the_application_reads_the_pipelines_file_that_the_plan_writes(
     path.write_text(content)
     pipeline = read_pipelines(path)["one"]
     assert [step.name for step in pipeline.steps] == ["make_mask"]
+    assert (pipeline.timeout, pipeline.steps[0].timeout) == (1800, 300)
     assert pipeline.parse_options({}) == {"whole": 1, "part": 0.5, "flag": True, "one": "a"}
+
+
+def test_a_step_may_have_an_env_of_its_own_and_variables_that_name_it(
+    repository: Any, jobs: str, tmp_path: Path
+) -> None:
+    step = (
+        "{name: first, env: torch, environment: {OMP_NUM_THREADS: '2'}, "
+        "error: SEGMENTATION_FAILED, exit_codes: {3: X1}}"
+    )
+    text = jobs.replace(
+        "{name: first, timeout: 5m}]", f"{step}, {{name: last}}], environment: {{LD_LIBRARY_PATH: '{{env}}/lib'}}"
+    )
+    text = text.replace("envs: {app: ", "envs: {torch: {conda: envs/torch.lock}, app: ")
+    (repository.stack("knee", text) / "envs/torch.lock").write_text("another lock\n")
+    plan = repository.plan("knee")
+    (content,) = stack_of(plan).config.values()
+    path = tmp_path / "pipelines.json"
+    path.write_text(content)
+    first, last = read_pipelines(path)["one"].steps
+    prefixes = {env.name: env.prefix for env in plan.envs}
+    assert first.python == Path(prefixes["torch"]) / "bin/python"
+    assert first.environment == {"LD_LIBRARY_PATH": f"{prefixes['torch']}/lib", "OMP_NUM_THREADS": "2"}
+    assert (first.error, first.exit_codes) == ("SEGMENTATION_FAILED", {3: "X1"})
+    assert (last.python, last.environment) == (
+        Path(prefixes["app"]) / "bin/python",
+        {"LD_LIBRARY_PATH": f"{prefixes['app']}/lib"},
+    )
 
 
 def test_a_hyphen_in_a_stacks_name_nests_no_slice(repository: Any, small: str) -> None:

@@ -104,6 +104,7 @@ def test_the_program_needs_nothing_but_python(tmp_path: Path) -> None:
         "packages": [],
         "users": ["nobody-has-this-name"],
         "units": [],
+        "launchers": [str(tmp_path / "demo-admin"), str(tmp_path / "none")],
         "folders": ["/"],
         "models_root": str(tmp_path),
         "stacks": [],
@@ -117,6 +118,7 @@ def test_the_program_needs_nothing_but_python(tmp_path: Path) -> None:
     }
     (tmp_path / "old").mkdir()
     os.utime(tmp_path / "old", (1, 1))
+    (tmp_path / "demo-admin").write_text("#!/bin/sh\n# Farrier: stack demo.\n")
     (tmp_path / "file").write_text("text")
     (tmp_path / "file").chmod(0o640)
     program = probe.program(ROOT, request)
@@ -126,6 +128,7 @@ def test_the_program_needs_nothing_but_python(tmp_path: Path) -> None:
     assert found["files"] == {str(tmp_path / "file"): {"sha256": hashlib.sha256(b"text").hexdigest(), "mode": "0640"}}
     assert found["env_problems"] == {str(tmp_path / "env"): ["absent"]}
     assert (tmp_path / "old").stat().st_mtime > 1, "what a coming release asks for is not noted"
+    assert found["launchers"] == {str(tmp_path / "demo-admin"): "# Farrier: stack demo."}
     assert found["missing_models"] == ["m@1"]
     assert found["staged"] == {"demo": None}
     live = found["live_files"]["nobody-has-this-name"]

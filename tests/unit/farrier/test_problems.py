@@ -125,11 +125,48 @@ PIPELINE = "pipelines:\n  p: {title: P, env: web, source: app, steps: [{name: fi
         ("{type: integer, default: 1}", "write a minimum and a maximum"),
         ("{type: choice, default: a}", "write the choices"),
         ("{type: number, default: 1, minimum: 0}", "write a minimum and a maximum"),
+        ("{type: number, default: 3, minimum: 0, maximum: 2}", "the default 3 is nothing that a user could choose"),
+        ("{type: choice, default: c, choices: [a, b]}", "the default 'c' is nothing that a user could choose"),
+        ("{type: boolean, default: 1}", "the default 1 is nothing that a user could choose"),
     ],
 )
 def test_an_option_without_its_bounds_is_told(repository: Any, small: str, option: str, told: str) -> None:
     repository.stack("knee", small + PIPELINE.replace("OPTION", option))
     assert repository.problems("knee") == [f"stacks/knee/stack.yml:11: pipelines.p.options.o: {told}"]
+
+
+@pytest.mark.parametrize(
+    ("replaced", "replacement", "told"),
+    [
+        ("{name: first}", "{name: first, env: wob}", "p.steps[0].env: unknown env 'wob': did you mean 'web'?"),
+        (
+            *("{name: first}", "{name: first, environment: {PATH: /x}}"),
+            "p.steps[0].environment.PATH: PATH is set for every step by Farrier; choose another name",
+        ),
+        (
+            *("{name: first}", "{name: first, environment: {A: '{home}/x'}}"),
+            "p.steps[0].environment.A: '{home}' is nothing that is known here; '{env}' is the prefix of the step's env",
+        ),
+        (
+            *("{name: first}", "{name: first, error: broken}"),
+            "p.steps[0].error: write a code like SEGMENTATION_FAILED (got 'broken')",
+        ),
+        (
+            *("{o: OPTION}", "{email: OPTION}"),
+            "p: the option 'email' has the name of a field of the upload form; choose another name",
+        ),
+        (
+            *("{name: first}", "{name: first, command: [run.py, '{image}']}"),
+            "p: step first: '{image}' is unknown; known are config, input, option.o, options, output, work",
+        ),
+    ],
+)
+def test_a_wrong_pipeline_is_told(repository: Any, small: str, replaced: str, replacement: str, told: str) -> None:
+    text = PIPELINE.replace(replaced, replacement).replace("OPTION", "{type: boolean, default: true}")
+    repository.stack("knee", small + text)
+    (problem,) = repository.problems("knee")
+    assert problem.startswith("stacks/knee/stack.yml:1")
+    assert f"pipelines.{told}" in problem
 
 
 def test_problems_of_variables_models_and_stacks_come_together(repository: Any, small: str) -> None:

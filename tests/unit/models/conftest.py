@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +34,9 @@ class Web:
     cuts: list[int] = field(default_factory=list)  # the next answers break off after so many bytes
     ranges: bool = True
     requests: list[tuple[str, str | None]] = field(default_factory=list)  # path, Range
+    token: str | None = None  # without which the server gives nothing
+    moved: dict[str, str] = field(default_factory=dict)  # path -> where it lies now
+    tokens: list[str | None] = field(default_factory=list)  # that came with the requests
 
     def put(self, name: str, content: bytes) -> str:
         """Offer a file; returns its URL."""
@@ -46,6 +50,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         wanted = self.headers.get("Range")
         self.web.requests.append((self.path, wanted))
+        self.web.tokens.append(self.headers.get("Authorization"))
+        if self.web.token and self.web.tokens[-1] != f"Bearer {self.web.token}":
+            self.send_error(403 if self.web.tokens[-1] else 401)
+            return
+        if self.path in self.web.moved:
+            self.send_response(302)
+            self.send_header("Location", self.web.moved[self.path])
+            self.end_headers()
+            return
         content = self.web.files.get(self.path)
         if content is None:
             self.send_error(404)
@@ -88,10 +101,9 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     return folder / "ca.pem", folder / "key.pem"
 
 
-@pytest.fixture
-def untrusted_web(tmp_path: Path) -> Iterator[Web]:
-    """A server whose CA this machine does not know."""
-    certificate, key = make_certificate(tmp_path)
+@contextmanager
+def serving(certificate: Path, key: Path) -> Iterator[Web]:
+    """A running server."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     web = Web()
@@ -105,6 +117,21 @@ def untrusted_web(tmp_path: Path) -> Iterator[Web]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def untrusted_web(tmp_path: Path) -> Iterator[Web]:
+    """A server whose CA this machine does not know."""
+    with serving(*make_certificate(tmp_path)) as web:
+        yield web
+
+
+@pytest.fixture
+def other_web(web: Web, tmp_path: Path) -> Iterator[Web]:
+    """A second server, which the first one may send its clients to."""
+    del web
+    with serving(tmp_path / "ca.pem", tmp_path / "key.pem") as other:
+        yield other
 
 
 @pytest.fixture

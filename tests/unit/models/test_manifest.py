@@ -23,6 +23,9 @@ models:
 """
 
 
+GATED = GOOD + "    token: hugging\n"
+
+
 def problems(folder: Path, text: str) -> str:
     stacks = folder / "stacks"
     (stacks / "knee").mkdir(parents=True, exist_ok=True)
@@ -43,6 +46,7 @@ def test_the_repositorys_own_manifest_is_valid() -> None:
 
 def test_a_good_manifest_has_no_problems(tmp_path: Path) -> None:
     assert problems(tmp_path, GOOD) == ""
+    assert problems(tmp_path, GATED) == ""
 
 
 @pytest.mark.parametrize(
@@ -53,11 +57,15 @@ def test_a_good_manifest_has_no_problems(tmp_path: Path) -> None:
         ("file:knee/weights.bin", "file:../weights.bin", "sources[1]: write a relative path without '..'"),
         ("https://example.org/weights", "http://example.org/weights", "sources[0]: write https://…, or file:"),
         ("file:knee/weights.bin", "file:knee/gone.bin", "sources[1]: no such file: knee/gone.bin under stacks/"),
+        (
+            *("sources: [", "sources: [https://example.com/w, "),
+            "models[0]: a token is for one server: name https sources of one server only, or no token",
+        ),
         ("path: weights.bin", "path: /etc/passwd", "files[0].path: write a relative path without '..'"),
     ],
 )
 def test_each_problem_is_named_with_its_key(tmp_path: Path, old: str, new: str, message: str) -> None:
-    assert message in problems(tmp_path, GOOD.replace(old, new))
+    assert message in problems(tmp_path, GATED.replace(old, new))
 
 
 def test_wrong_sha256_of_a_local_file_is_found_before_any_host_is_asked(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,36 @@ def test_every_source_that_failed_is_named(tmp_path: Path, web: Web) -> None:
     said = message(Store(root), model(root, "", sources=("https://127.0.0.1:1/w", f"{web.url}/gone")))
     assert "https://127.0.0.1:1/w: [Errno 111] Connection refused" in said
     assert f"{web.url}/gone: 404 Not Found" in said
+
+
+def test_gated_model_is_had_for_its_token_which_goes_to_its_server_alone(
+    tmp_path: Path, web: Web, other_web: Web
+) -> None:
+    root = tmp_path / "models"
+    web.token = "hf_canary"
+    web.moved = {"/w": f"{web.url}/resolved", "/resolved": other_web.put("stored", WEIGHTS)}
+    wanted = replace(model(root, f"{web.url}/w"), token="hugging")
+    Store(root, tokens={"hugging": "hf_canary"}).bring([wanted])
+    assert (root / "knee/1/sub/weights.bin").read_bytes() == WEIGHTS
+    assert (web.tokens, other_web.tokens) == (["Bearer hf_canary"] * 2, [None])
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "said"),
+    [
+        (None, {}, "401 Unauthorized: it may want a token; name one in models.yml"),
+        ("hugging", {"hugging": "hf_old"}, "403 Forbidden: it does not accept the token"),
+        ("hugging", {"other": "x"}, "model knee@1 needs the token 'hugging'; write it into farrier_tokens"),
+    ],
+)
+def test_gated_model_without_the_right_token_says_so_and_never_says_the_token(
+    tmp_path: Path, web: Web, name: str | None, tokens: dict[str, str], said: str
+) -> None:
+    web.token = "hf_canary"
+    wanted = replace(model(tmp_path / "models", web.put("w", WEIGHTS)), token=name)
+    told = message(Store(tmp_path / "models", tokens=tokens), wanted)
+    assert said in told
+    assert "hf_" not in told
 
 
 def test_certificate_of_an_unknown_ca_is_refused(tmp_path: Path, untrusted_web: Web) -> None:
