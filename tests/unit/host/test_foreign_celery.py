@@ -52,7 +52,7 @@ class Program:
         (folder / "tasks.py").write_text(PROGRAM)
         (folder / "redis-password").write_text(PASSWORD + "\n")
         (folder / "users.acl").write_text(
-            f"user default off\nuser app on >{PASSWORD} ~* &* +@all -@dangerous -@admin\n"
+            f"user default off ~* &* +@all\nuser app on >{PASSWORD} ~* &* +@all -@dangerous -@admin\n"
         )
         self.systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.systemd.bind(str(folder / "notify"))
