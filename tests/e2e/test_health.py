@@ -34,7 +34,7 @@ def mended(site: Site) -> Iterator[None]:
     try:
         yield
     finally:
-        site.run("systemctl reset-failed 'knee*'; systemctl start knee.target")
+        site.run("systemctl reset-failed 'knee*'; systemctl start knee.target knee-redis knee-web knee-worker@0")
         site.wait_until_serving()
 
 

@@ -45,7 +45,9 @@ def app(path: str) -> redis.Redis:
 
 def test_transactions_are_there_after_a_restart(folder: Path) -> None:
     with running(folder) as path, app(path).pipeline(transaction=True) as both:
-        both.hset("unacked", "tag", "job").zadd("unacked_index", {"tag": 1}).execute()
+        both.hset("unacked", "tag", "job")
+        both.zadd("unacked_index", {"tag": 1})
+        both.execute()
     with running(folder) as path:
         assert app(path).hgetall("unacked") == {"tag": "job"}
 
