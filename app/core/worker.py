@@ -9,10 +9,13 @@ from functools import cache, partial
 from typing import Any
 
 from celery import Celery, shared_task, signals
+from redis import RedisError
 
 from app.core.broker import WAKE, common
 from app.core.children import Children, show_life
 from app.core.consumer import tick_step, up_step
+from app.core.ear import Ear
+from app.core.health import OK, redis_check
 from app.core.ledger import Job
 from app.core.notify import notify
 from app.core.privacy import quiet_logs
@@ -89,6 +92,21 @@ def _hopeless(error: ValueError) -> SystemExit:
     return SystemExit(HOPELESS)
 
 
+def _ear(service: Service) -> Ear:
+    check = redis_check(service.settings)
+
+    def waits() -> bool:
+        return any(job.queue in service.settings.queues for job in service.jobs.unsent(lambda _queue: 0.0))
+
+    def redis_answers() -> bool:
+        try:
+            return check() == OK
+        except RedisError:
+            return False
+
+    return Ear(waits, redis_answers)
+
+
 class _Main:
     """The threads and messages of the worker's main process."""
 
@@ -108,9 +126,15 @@ class _Main:
         settings = service.settings
         beat = partial(service.workers.beat, settings.worker_name, settings.queues, LASTS)
 
+        ear = _ear(service)
+
         def pulse(draining: bool) -> None:
             beat(draining=draining)
-            notify(f"STATUS={doing(service.jobs.held_by(settings.worker_name), draining=draining)}")
+            job = service.jobs.held_by(settings.worker_name)
+            notify(f"STATUS={doing(job, draining=draining)}")
+            if ear.is_deaf(free=job is None and self.loop.turns and not draining):
+                log.critical("a job waits, and nothing wakes this worker: systemd replaces it")
+                notify("WATCHDOG=trigger")
 
         self._children = Children()
         self._watchdog = Watchdog(self.loop, self._children)

@@ -129,7 +129,9 @@ def redis_acl(app: str, admin: str) -> str:
 
     That one changes passwords while they are rotated (farrier_host/release/rotate.py), and can do nothing else.
     """
-    users = "user default off\n"
+    # Nobody can be `default`, which is off. Redis loads its append-only file as that user, and without these rights it
+    # would leave out every transaction, e.g. the jobs that a Celery worker holds.
+    users = "user default off ~* &* +@all\n"
     users += f"user app on #{app} ~* &* +@all -@admin -@dangerous +info +keys\n"
     return f"{users}user farrier on #{admin} -@all +acl\n"
 

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from celery import bootsteps, signals
 from celery.__main__ import main as celery_main
-from celery._state import connect_on_app_finalize
+from celery.app import defaults
 
 log = logging.getLogger("farrier")
 TICK = 1.0  # seconds between two ticks of the consumer
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
     url = _broker_url()
     if url:
         os.environ["CELERY_BROKER_URL"] = url
-    connect_on_app_finalize(lambda app: app.add_defaults(SETTINGS))
+    change_defaults()
     worker = _Worker(stop_seconds)
     for signal, handler in (
         (signals.celeryd_init, worker.configure),
@@ -56,6 +56,16 @@ def main(arguments: list[str]) -> None:
         signal.connect(handler, weak=False)
     sys.argv = ["celery", *arguments[1:]]
     celery_main()
+
+
+def change_defaults() -> None:
+    """Make SETTINGS Celery's defaults, by their present names and by those before Celery 4.
+
+    Before the program is imported: its tasks take their settings over when Celery pleases.
+    """
+    defaults.DEFAULTS.update(SETTINGS)
+    old = getattr(defaults, "_TO_OLD_KEY", {})
+    getattr(defaults, "_OLD_DEFAULTS", {}).update({old[key]: value for key, value in SETTINGS.items() if key in old})
 
 
 def _broker_url() -> str:

@@ -135,7 +135,7 @@ class Site:
     def start_redis(self) -> None:
         """Redis as the stack has it: unix socket only, ACL file, AOF."""
         users = self.folder / "users.acl"
-        users.write_text(f"user default off\nuser app on >{PASSWORD} ~* &* +@all -@dangerous -@admin\n")
+        users.write_text(f"user default off ~* &* +@all\nuser app on >{PASSWORD} ~* &* +@all -@dangerous -@admin\n")
         data = self.folder / "redis"
         data.mkdir(exist_ok=True)
         unix = self.environment["FARRIER_REDIS_SOCKET"]

@@ -177,6 +177,7 @@ def test_worker_tells_systemd_that_it_is_ready_and_lives_with_redis_and_without(
     assert {systemd.recv(500) for _ in range(8)} == {b"WATCHDOG=1", b"STATUS=idle"}
 
 
+@pytest.mark.slow
 def test_hung_consumer_is_told_to_systemd(site: Site, systemd: socket.socket) -> None:
     # Celery's own debugger holds the process that a signal hits.
     site.start_worker(NOTIFY_SOCKET=systemd.getsockname(), CELERY_RDBSIG="1")

@@ -16,6 +16,8 @@ import pytest
 
 from app.core import children
 from app.core.children import Children
+from app.core.ear import PATIENCE as DEAF
+from app.core.ear import Ear
 from app.core.pulse import PATIENCE, Loop
 from app.core.watchdog import Watchdog
 
@@ -144,3 +146,17 @@ def test_worker_whose_pool_process_cannot_be_killed_is_given_up(
         watching.look(float(second))
     assert systemd.all_told() == ["WATCHDOG=1"] * 23
     assert not watching.is_well()
+
+
+def test_worker_that_sits_idle_beside_a_waiting_job_is_deaf() -> None:
+    ear = Ear(waits=lambda: True, redis_answers=lambda: True)
+    assert not ear.is_deaf(free=True, now=0.0)
+    assert not ear.is_deaf(free=True, now=DEAF - 1)
+    assert not ear.is_deaf(free=False, now=DEAF)  # it had a job meanwhile, or was not connected
+    assert not ear.is_deaf(free=True, now=DEAF + 1)
+    assert ear.is_deaf(free=True, now=2 * DEAF + 1)
+
+
+def test_worker_hears_nothing_where_nothing_waits_or_redis_does_not_answer() -> None:
+    for ear in (Ear(lambda: False, lambda: True), Ear(lambda: True, lambda: False)):
+        assert not any(ear.is_deaf(free=True, now=float(second)) for second in range(100))

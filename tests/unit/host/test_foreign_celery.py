@@ -52,7 +52,7 @@ class Program:
         (folder / "tasks.py").write_text(PROGRAM)
         (folder / "redis-password").write_text(PASSWORD + "\n")
         (folder / "users.acl").write_text(
-            f"user default off\nuser app on >{PASSWORD} ~* &* +@all -@dangerous -@admin\n"
+            f"user default off ~* &* +@all\nuser app on >{PASSWORD} ~* &* +@all -@dangerous -@admin\n"
         )
         self.systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.systemd.bind(str(folder / "notify"))
@@ -155,6 +155,7 @@ def test_jobs_that_another_worker_holds_are_not_taken_from_it(program: Program) 
     assert program.client.hexists("unacked", "tag")
 
 
+@pytest.mark.slow
 def test_hung_consumer_is_told_to_systemd(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CELERY_RDBSIG", "1")  # Celery's own debugger holds the process that a signal hits
     worker = program.start()
@@ -163,3 +164,30 @@ def test_hung_consumer_is_told_to_systemd(program: Program, monkeypatch: pytest.
     while (message := program.systemd.recv(500)) == b"WATCHDOG=1":
         pass
     assert message == b"WATCHDOG=trigger"
+
+
+@pytest.mark.parametrize(
+    ("settings", "acks_late", "prefetch"),
+    [
+        ("", True, 1),
+        ("app.conf.worker_prefetch_multiplier = 7", True, 7),
+        ("app.config_from_object({'task_acks_late': False})", False, 1),
+        ("app.config_from_object({'CELERY_TASK_SERIALIZER': 'json'})", True, 1),  # as before Celery 4
+        ("app.tasks", True, 1),  # the tasks are bound before the worker is made
+    ],
+)
+def test_settings_that_the_program_makes_itself_are_kept(settings: str, acks_late: bool, prefetch: int) -> None:
+    program = f"""
+import foreign_celery
+foreign_celery.change_defaults()
+from celery import Celery
+app = Celery("tasks")
+@app.task
+def work(): pass
+{settings}
+app.finalize()
+print(work.acks_late, app.conf.worker_prefetch_multiplier)
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(RUNTIME)}, capture_output=True, check=True)
+    assert done.stdout.decode().split() == [str(acks_late), str(prefetch)]

@@ -114,7 +114,7 @@ def test_the_watchdog_starves_when_the_main_process_stands_still(guarded: Guarde
 
 def test_redis_says_ready_itself_and_its_guard_feeds_the_watchdog_while_it_answers(tmp_path: Path) -> None:
     path = str(tmp_path / "redis.sock")
-    (tmp_path / "users.acl").write_text("user default off\n")
+    (tmp_path / "users.acl").write_text("user default off ~* &* +@all\n")
     guard = [sys.executable, "-I", str(RUNTIME / "guard.py"), "--socket", path, "--redis", "--"]
     redis = ["/usr/bin/redis-server", "--port", "0", "--unixsocket", path, "--supervised", "systemd", "--save", ""]
     told = os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"}

@@ -220,7 +220,7 @@ def test_what_cannot_be_rotated_is_refused_with_the_way_to_go(stack: Stack, name
 
 def test_passwords_are_replaced_where_they_stand() -> None:
     one, two = ("#" + hashlib.sha256(word).hexdigest() for word in (b"one", b"two"))
-    text = f"user default off\nuser app on {one} ~* +@all\nuser farrier on {one} -@all +acl\n"
+    text = f"user default off ~* &* +@all\nuser app on {one} ~* +@all\nuser farrier on {one} -@all +acl\n"
     assert with_hashes(text, [one]) == text
     assert with_hashes(text, [one, two]).splitlines()[1] == f"user app on {one} {two} ~* +@all"
     assert with_hashes(text, [two]).splitlines()[2] == f"user farrier on {one} -@all +acl"
