@@ -146,7 +146,8 @@ class Storage:
 
     def work_folders(self) -> list[tuple[str, int]]:
         """Job and attempt of every work folder that is there."""
-        return [(path.parent.name, int(path.name)) for path in self.root.glob("work/*/[0-9]*")]
+        there = (path for path in self.root.glob("work/*/*") if JOB_ID.fullmatch(path.parent.name))
+        return [(path.parent.name, int(path.name)) for path in there if path.name.isdigit()]
 
     def drop_result(self, job_id: str, attempt: int) -> None:
         """Delete the output of an attempt that lost its job."""

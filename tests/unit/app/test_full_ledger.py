@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from app.core.process import is_gone, owner
 from app.core.reaper import Reaper
 from app.core.storage import Storage, new_job_id
 from app.core.work import Workshop
+from tests.unit.app.disks import Disk, small_disk
 from tests.unit.app.migrations import new_ledger
 from tests.unit.app.running_site import slow_step, wait_for
 
@@ -26,35 +26,10 @@ BOOT = "boot"
 pytestmark = pytest.mark.timeout(30)
 
 
-class Disk:
-    """A file system of 4 MiB."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def fill(self) -> None:
-        """Not a byte more fits."""
-        with (self.folder / "fill").open("wb", buffering=0) as file:
-            for size in (4096, 1):
-                try:
-                    while file.write(b"x" * size):
-                        pass
-                except OSError:
-                    continue
-
-    def empty(self) -> None:
-        """There is room again."""
-        (self.folder / "fill").unlink()
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    """Mounting it needs root."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=True)
-    yield Disk(folder)
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_disk(tmp_path / "disk") as disk:
+        yield disk
 
 
 @pytest.fixture

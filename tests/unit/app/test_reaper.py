@@ -76,8 +76,11 @@ def test_nothing_is_left_of_a_job_that_is_given_up(reaper: Reaper, time: FakeTim
 def test_a_work_folder_whose_worker_died_after_its_job_had_ended_is_deleted(reaper: Reaper) -> None:
     job = begun(reaper)
     assert reaper.jobs.publish(job, size=1, summary={})
+    log = reaper.storage.log("0" * 32)
+    log.write_text("what its steps said")
     reaper.round()
     assert reaper.storage.work_folders() == []
+    assert log.exists()
     assert reaper.storage.result(job.id, 1).exists()
 
 
