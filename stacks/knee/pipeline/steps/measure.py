@@ -12,7 +12,7 @@ from typing import Any
 import SimpleITK as sitk
 
 from steps.contract import Call, StepFailed, progress, run
-from steps.segment import LABELS, MODEL, read_classes
+from steps.segment import LABELS, MODEL, USED, read_classes
 from steps.thickness import BONE_OF, THIN, mean_thickness
 
 MARGIN = 5  # voxels around a tissue that its thickness needs
@@ -57,8 +57,10 @@ def _around(labels: sitk.Image, label: int) -> sitk.Image | None:
 
 
 def used(call: Call) -> dict[str, str]:
-    """Which model the user chose and which one was used: this pipeline has one only, and does not hide it."""
-    return {"chosen": str(call.options.get("segmentation_model", "reference")), "used": "reference"}
+    """Which model the user chose and which one made the labels: where they differ, the result does not hide it."""
+    note = call.work / USED
+    made_by = note.read_text(encoding="utf-8") if note.is_file() else ""
+    return {"chosen": str(call.options.get("segmentation_model", made_by)), "used": made_by}
 
 
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from steps.contract import Call, StepFailed, progress, run
 from steps.denoise import DENOISED
 
 LABELS = "labels.nii.gz"
+USED = "model.txt"  # in the work folder: which model made the labels
 MODEL = "knee-phantom-classes"
 SMALLEST_PART = 0.05  # of a tissue's largest piece: smaller pieces are taken for noise
 
@@ -87,6 +88,7 @@ def segment(call: Call) -> dict[str, Any]:
         raise StepFailed("SEGMENTATION_FAILED", "No tissue was found in the scan; is it a knee MRI?")
     progress(90, "writing the label map")
     sitk.WriteImage(labels, str(call.output / LABELS))
+    (call.work / USED).write_text("reference", encoding="utf-8")
     progress(100, "labelled")
     return {"outputs": [LABELS]}
 
