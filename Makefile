@@ -28,8 +28,8 @@ apt:
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends $(APT_PACKAGES) >/dev/null
 
-# What the tests need besides: a browser, and a Redis whose own service must not start here.
-TEST_PACKAGES := chromium openssl redis-server
+# What the tests need besides: a browser, and Redis and PostgreSQL, whose own services must not start here.
+TEST_PACKAGES := chromium openssl postgresql redis-server
 
 .PHONY: apt-test
 apt-test: apt
@@ -39,6 +39,7 @@ apt-test: apt
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get update -qq
 	[ -x /usr/bin/redis-server ] || systemctl mask --quiet redis-server.service 2>/dev/null || true
+	[ -x /usr/bin/pg_lsclusters ] || systemctl mask --quiet postgresql.service 2>/dev/null || true
 	apt-get install -y -qq --no-install-recommends $(TEST_PACKAGES) >/dev/null
 
 .PHONY: .venv

@@ -38,6 +38,7 @@ def common(settings: Settings) -> dict[str, Any]:
         "task_default_queue": settings.queues[0],
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # for ever
+        "broker_channel_error_retry": True,  # a Redis that cannot write just now, to a full disk, is one to wait for
     }
 
 

@@ -11,12 +11,15 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.core.broker import USER
-from app.core.ledger import Database, Workers
+from app.core.ledger import Election, Jobs, Workers
+from app.core.ledger.lifetime import Lifetime
+from app.core.pipelines import Pipeline
 from app.core.settings import MIB, Settings
 from app.core.storage import Storage
 
 SECONDS = 2.0  # that a dependency has for its answer
 OK = "ok"
+BETWEEN_STEPS = 120.0  # seconds that a job may take besides its steps: to copy, to pack, to be noted
 Check = Callable[[], str]  # gives "ok" or what is wrong
 
 
@@ -67,12 +70,27 @@ def redis_check(settings: Settings) -> Check:
     return check
 
 
-def ledger_check(database: Database) -> Check:
-    """Whether the ledger gives its write lock."""
+def ledger_check(election: Election) -> Check:
+    """Whether the ledger takes a write (on a full disk it still gives its write lock, and answers)."""
 
     def check() -> str:
-        with database.write() as connection:
-            connection.exec_driver_sql("SELECT count(*) FROM leases")
+        election.hold("health", 0.0)
+        return OK
+
+    return check
+
+
+def jobs_check(jobs: Jobs, pipelines: Mapping[str, Pipeline]) -> Check:
+    """Whether no job runs beyond its time limits: each is cut at them, unless something hangs."""
+
+    def check() -> str:
+        for job in jobs.running():
+            pipeline = pipelines.get(job.pipeline)
+            if pipeline is None:
+                continue
+            most = sum(step.timeout for step in pipeline.steps) + BETWEEN_STEPS
+            if jobs.elapsed(job) > most:
+                return f"job {job.id} runs for {jobs.elapsed(job):.0f} s, and should have been cut after {most:.0f} s"
         return OK
 
     return check
@@ -85,6 +103,20 @@ def worker_checks(workers: Workers, queues: Sequence[str]) -> dict[str, Check]:
         return lambda: OK if queue in workers.live_queues() else f"no live worker serves the queue {queue}"
 
     return {f"worker:{queue}": check(queue) for queue in queues}
+
+
+def cleanup_check(lifetime: Lifetime, timer: str, patience: float) -> Check:
+    """Whether everything that was due was deleted within `patience` seconds. `timer`: the unit that sees to it."""
+
+    def check() -> str:
+        since = lifetime.since_clean()
+        if since is not None and since < patience:
+            return OK
+        when = "never succeeded" if since is None else f"last succeeded {since / 60:.0f} minutes ago"
+        service = timer.replace(".timer", ".service")
+        return f"the clean-up of expired data {when}; see `systemctl status {timer} {service}`"
+
+    return check
 
 
 def disk_check(storage: Storage, reserve: int) -> Check:

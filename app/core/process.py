@@ -19,20 +19,23 @@ def _started(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
-def _namespace() -> str:
-    """Who shares it sees the same processes; another user namespace (PrivateUsers=) hides ours as if they were gone."""
-    return ":".join(str((PROC / "self/ns" / kind).stat().st_ino) for kind in ("pid", "user"))
+def _namespace(boot: str) -> str:
+    """Who shares it sees the same processes; another user namespace (PrivateUsers=) hides ours as if they were gone.
+
+    The boot is part of it, because the namespaces of two hosts may have the same numbers.
+    """
+    return ":".join([boot, *(str((PROC / "self/ns" / kind).stat().st_ino) for kind in ("pid", "user"))])
 
 
-def owner(name: str) -> str:
-    """The running process as the owner of a job: `<worker> <pid> <start time> <namespaces>`."""
+def owner(name: str, boot: str) -> str:
+    """The running process as the owner of a job: `<worker> <pid> <start time> <boot and namespaces>`."""
     pid = os.getpid()
-    return f"{name} {pid} {_started(pid)} {_namespace()}"
+    return f"{name} {pid} {_started(pid)} {_namespace(boot)}"
 
 
-def is_gone(text: str) -> bool:
+def is_gone(text: str, boot: str) -> bool:
     """Whether the owner's process has ended for sure; False for one that we cannot see into."""
     parts = text.rsplit(" ", 3)
-    if len(parts) != 4 or not parts[1].isdigit() or parts[3] != _namespace():
+    if len(parts) != 4 or not parts[1].isdigit() or parts[3] != _namespace(boot):
         return False
     return _started(int(parts[1])) != parts[2]

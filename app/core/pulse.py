@@ -1,4 +1,4 @@
-"""The worker's sign of life, to systemd's watchdog and to the ledger: given only while its consumer loop turns."""
+"""The worker's sign of life in the ledger, given only while the worker can work; and what is known of its consumer."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from app.core.notify import notify, watchdog_seconds
-
 log = logging.getLogger(__name__)
 TICK = 1.0  # seconds between two ticks of the consumer's own timer
+PATIENCE = 12.0  # seconds without a tick after which the consumer is taken for hung
 BEAT = 3.0  # seconds between two heartbeats in the ledger
 LASTS = 12.0  # seconds that a heartbeat lasts
 
@@ -36,16 +35,23 @@ class Loop:
         """The loop has left off, e.g. to connect again."""
         self.turns = False
 
-    def is_alive(self, patience: float) -> bool:
-        """Whether the loop ticked within `patience` seconds, or is not meant to."""
-        return not self.turns or time.monotonic() - self.ticked < patience
+    def excuse(self, seconds: float) -> None:
+        """The whole process was stopped so long."""
+        self.ticked += seconds
+
+    def is_alive(self, now: float) -> bool:
+        """Whether the loop ticked within PATIENCE, or is not meant to."""
+        return not self.turns or now - self.ticked < PATIENCE
 
 
 @dataclass(slots=True)
 class Pulse:
-    """A thread that tells systemd and the ledger that the worker lives. `beat(draining)` writes to the ledger."""
+    """A thread that writes heartbeats while `is_well()`. `beat(draining)` writes one.
 
-    loop: Loop
+    It is not the thread that feeds systemd's watchdog: a ledger that answers late is no reason to restart a worker.
+    """
+
+    is_well: Callable[[], bool]
     beat: Callable[[bool], None]
     _draining: bool = False
     _ended: bool = False
@@ -53,7 +59,7 @@ class Pulse:
     _thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Beat once and then for as long as the loop turns."""
+        """Beat once and then for as long as the worker is well."""
         self._beat()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
         self._thread.start()
@@ -71,14 +77,10 @@ class Pulse:
             self._thread.join()
 
     def _run(self) -> None:
-        watchdog = watchdog_seconds()
-        patience = watchdog / 2 if watchdog else 5 * TICK
-        every = min(BEAT, watchdog / 4) if watchdog else BEAT
         while not self._ended:
-            if self.loop.is_alive(patience):
-                notify("WATCHDOG=1")
+            if self.is_well():
                 self._beat()
-            self._wake.wait(every)
+            self._wake.wait(BEAT)
             self._wake.clear()
 
     def _beat(self) -> None:

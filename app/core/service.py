@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy.exc import OperationalError
 
 from app.core.broker import Sender, sender
-from app.core.ledger import Clock, Database, Election, Jobs, Workers, boot_clock, open_database
+from app.core.events import Changes
+from app.core.ledger import Clock, Database, Election, Jobs, Workers, clock_of, open_database, this_boot
+from app.core.notify import notify
 from app.core.pipelines import Pipeline, read_pipelines
+from app.core.process import is_gone
+from app.core.process import owner as process_as_owner
 from app.core.reaper import Reaper
 from app.core.settings import Settings, read_settings
 from app.core.storage import Storage
 
+log = logging.getLogger(__name__)
+AGAIN = 2.0  # seconds between two looks for a ledger that cannot be opened just now
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The open parts of an application: ledger, storage, pipelines and the way to wake workers."""
+    """The open parts of an application: ledger, storage, pipelines and the way to wake workers.
+
+    `boot` says which boot of which host this is.
+    """
 
     settings: Settings
+    boot: str
     clock: Clock
     database: Database
     jobs: Jobs
@@ -30,21 +46,49 @@ class Service:
     def reaper(self) -> Reaper:
         """A reaper for this process, not yet started."""
         owner = f"{self.settings.service}@{self.settings.instance} {os.getpid()}"
-        return Reaper(self.jobs, Election(self.database, self.clock, "reaper"), self.storage, self.send, owner)
+        election = Election(self.database, self.clock, "reaper")
+        gone = partial(is_gone, boot=self.boot)
+        return Reaper(self.jobs, self.workers, election, self.storage, self.send, owner, gone, self.settings.lease)
+
+    def owner(self) -> str:
+        """The name under which a job is claimed by this process."""
+        return process_as_owner(self.settings.worker_name, self.boot)
 
 
 def open_service(environment: Mapping[str, str]) -> Service:
     """Open everything; raises SettingsError or ValueError that says what is wrong with the configuration."""
     settings = read_settings(environment)
-    clock = boot_clock(settings.boot_id)
-    database = open_database(settings.state / "ledger")
+    clock = clock_of(settings.ledger, settings.boot_id)
+    database = open_database(settings.ledger)
     return Service(
         settings=settings,
+        boot=this_boot(settings.boot_id),
         clock=clock,
         database=database,
-        jobs=Jobs(database, clock, settings.max_attempts),
+        jobs=Jobs(
+            database,
+            clock,
+            settings.max_attempts,
+            kept=settings.result_hours * 3600.0,
+            changed=Changes(settings).publish,
+        ),
         workers=Workers(database, clock),
         storage=Storage(settings.state),
         pipelines=read_pipelines(settings.pipelines),
         send=sender(settings),
     )
+
+
+def await_service(environment: Mapping[str, str]) -> Service:
+    """Open everything, and wait for a ledger that is there but cannot be opened: its disk is full, its server away.
+
+    A start that ended instead would be tried again a few times, and then no more. Raises as open_service does.
+    """
+    while True:
+        try:
+            return open_service(environment)
+        except OperationalError as error:
+            reason = str(error.orig or error)
+            log.warning("the ledger cannot be opened (%s); trying again", reason)
+            notify(f"STATUS=waits for the ledger: {reason}")
+            time.sleep(AGAIN)

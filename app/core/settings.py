@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.core.ledger import Place, place_of
+
 REQUIRED = (
     "FARRIER_STACK",
     "FARRIER_SERVICE",
@@ -16,6 +18,8 @@ REQUIRED = (
     "CREDENTIALS_DIRECTORY",
 )
 MIB = 1024 * 1024
+YES = ("true", "1", "yes", "on")
+NO = ("false", "0", "no", "off", "")
 
 
 class SettingsError(ValueError):
@@ -30,17 +34,28 @@ class Settings:
     service: str
     instance: str
     state: Path
+    ledger: Place
     redis_socket: Path
     pipelines: Path
     queues: tuple[str, ...]
     redis_password: str
     verify_token: str
+    metrics_token: str | None
     release: str
     boot_id: str | None
     upload_limit: int
     disk_reserve: int
     lease: int
     max_attempts: int
+    rate_limit: int  # jobs an hour and address; 0: no limit
+    followers: int  # that one web process has at most
+    socket: Path | None  # that a web process listens on
+    live_socket: Path | None  # the link that the front door asks
+    result_hours: int  # that a job's files are kept after its end
+    cleanup_timer: str  # the unit that deletes what is due; empty: none
+    cleanup_patience: int  # seconds without a clean-up after which the site is not ready
+    mail_timer: str  # the unit that sends mail; empty: none, and nobody's address is kept
+    pii_logging: bool  # whether logs may name users and their files
 
     @property
     def worker_name(self) -> str:
@@ -48,12 +63,24 @@ class Settings:
         return f"{self.service}@{self.instance}"
 
 
-def _number(environment: Mapping[str, str], name: str, default: int, problems: list[str]) -> int:
+def _number(environment: Mapping[str, str], name: str, default: int, problems: list[str], least: int = 1) -> int:
     text = environment.get(name, str(default))
-    if text.isascii() and text.isdigit() and int(text) > 0:
+    if text.isascii() and text.isdigit() and int(text) >= least:
         return int(text)
-    problems.append(f"{name} is {text!r}; write a whole number above 0")
+    problems.append(f"{name} is {text!r}; write a whole number of at least {least}")
     return default
+
+
+def _path(environment: Mapping[str, str], name: str) -> Path | None:
+    text = environment.get(name)
+    return Path(text) if text else None
+
+
+def _switch(environment: Mapping[str, str], name: str, problems: list[str]) -> bool:
+    text = environment.get(name, "false").lower()
+    if text not in YES + NO:
+        problems.append(f"{name} is {text!r}; write true or false")
+    return text in YES
 
 
 def _credential(folder: str, name: str, problems: list[str]) -> str:
@@ -66,6 +93,19 @@ def _credential(folder: str, name: str, problems: list[str]) -> str:
     if not value:
         problems.append(f"credential {path} is empty")
     return value
+
+
+def _ledger(environment: Mapping[str, str], problems: list[str]) -> Place:
+    try:
+        return place_of(environment)
+    except (OSError, ValueError) as error:
+        problems.append(str(error))
+        return Path()
+
+
+def _optional(folder: str, name: str, problems: list[str]) -> str | None:
+    """A secret of the stack file that the host may go without."""
+    return _credential(folder, name, problems) if (Path(folder) / name).exists() else None
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -82,17 +122,28 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         service=environment["FARRIER_SERVICE"],
         instance=environment.get("FARRIER_INSTANCE", "0"),
         state=Path(environment["FARRIER_STATE"]),
+        ledger=_ledger(environment, problems),
         redis_socket=Path(environment["FARRIER_REDIS_SOCKET"]),
         pipelines=Path(environment["FARRIER_PIPELINES"]),
         queues=queues,
         redis_password=_credential(credentials, "redis-password", problems),
         verify_token=_credential(credentials, "verify-token", problems),
+        metrics_token=_optional(credentials, "metrics-token", problems),
         release=environment.get("FARRIER_RELEASE", ""),
         boot_id=environment.get("FARRIER_BOOT_ID") or None,
         upload_limit=_number(environment, "FARRIER_UPLOAD_LIMIT", 600 * MIB, problems),
         disk_reserve=_number(environment, "FARRIER_DISK_RESERVE", 512 * MIB, problems),
         lease=_number(environment, "FARRIER_LEASE", 30, problems),
         max_attempts=_number(environment, "FARRIER_MAX_ATTEMPTS", 3, problems),
+        rate_limit=_number(environment, "FARRIER_RATE_LIMIT", 0, problems, least=0),
+        followers=_number(environment, "FARRIER_FOLLOWERS", 500, problems),
+        socket=_path(environment, "FARRIER_SOCKET"),
+        live_socket=_path(environment, "FARRIER_LIVE_SOCKET"),
+        result_hours=_number(environment, "FARRIER_RESULT_HOURS", 24, problems),
+        cleanup_timer=environment.get("FARRIER_CLEANUP_TIMER", ""),
+        cleanup_patience=_number(environment, "FARRIER_CLEANUP_PATIENCE", 3600, problems),
+        mail_timer=environment.get("FARRIER_MAIL_TIMER", ""),
+        pii_logging=_switch(environment, "PII_LOGGING_ENABLED", problems),
     )
     if problems:
         raise SettingsError("; ".join(problems))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -16,8 +16,27 @@ from sqlalchemy.exc import OperationalError
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.health import OK, Check, Readiness, ask, disk_check, ledger_check, redis_check, worker_checks
+from app.core.docs import add_docs
+from app.core.ending import Ending
+from app.core.health import (
+    OK,
+    Check,
+    Readiness,
+    ask,
+    cleanup_check,
+    disk_check,
+    jobs_check,
+    ledger_check,
+    redis_check,
+    worker_checks,
+)
+from app.core.ledger import Election, Job
+from app.core.ledger.lifetime import Lifetime
+from app.core.metrics import add_metrics
+from app.core.openapi import Health, Live, Ready, describe, either
+from app.core.privacy import quiet_logs
 from app.core.service import Service
+from app.core.stream import add_events
 
 log = logging.getLogger(__name__)
 POLICY = (
@@ -76,11 +95,16 @@ async def _on_redis_error(request: Request, error: Exception) -> Response:
 def checks(service: Service) -> dict[str, Check]:
     """Everything that must be there for this service to be ready."""
     settings = service.settings
+    lifetime = Lifetime(service.database, service.clock)
+    timer = settings.cleanup_timer
+    cleanup = {"cleanup": cleanup_check(lifetime, timer, settings.cleanup_patience)} if timer else {}
     return {
         "redis": redis_check(settings),
-        "ledger": ledger_check(service.database),
+        "ledger": ledger_check(Election(service.database, service.clock, "health")),
         **worker_checks(service.workers, settings.queues),
+        "jobs": jobs_check(service.jobs, service.pipelines),
         "disk": disk_check(service.storage, settings.disk_reserve),
+        **cleanup,
     }
 
 
@@ -99,39 +123,50 @@ def summary(readiness: Readiness, now: datetime) -> dict[str, Any]:
 
 
 def _add_health(app: FastAPI, tests: Mapping[str, Check]) -> None:
-    @app.get("/health/live")
+    @app.get("/health/live", response_model=Live)
     async def live() -> dict[str, str]:
         """Say that the process answers; nothing else is asked."""
         return {"status": "live"}
 
-    @app.get("/health/ready")
+    @app.get("/health/ready", responses=either(Ready))
     def ready() -> JSONResponse:
         """Say whether all that the site needs is there; 503 names what is missing."""
         readiness = ask(tests)
         return JSONResponse(readiness.body(), 503 if readiness.missing else 200)
 
-    @app.get("/health")
+    @app.get("/health", responses=either(Health))
     def health() -> JSONResponse:
         """The same in short."""
         readiness = ask(tests)
         return JSONResponse(summary(readiness, datetime.now(UTC)), 503 if readiness.missing else 200)
 
 
-def create_web(title: str, service: Service) -> FastAPI:
-    """A web application with all that every application shares; its own routes are added to it."""
+def create_web(title: str, service: Service, answer: Callable[[Job], Mapping[str, Any]] | None = None) -> FastAPI:
+    """A web application with all that every application shares; its own routes are added to it.
+
+    `answer` says a job as the application's users know it; with it, jobs can be followed.
+    """
+    ending = Ending(service.settings.socket, service.settings.live_socket)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         reaper = service.reaper()
         reaper.start()
-        yield
+        with ending.watch():
+            yield
         reaper.stop()
 
-    # FastAPI's own pages load scripts from elsewhere, which the policy forbids.
+    quiet_logs(unless=service.settings.pii_logging)
+    # FastAPI's own page loads scripts from elsewhere, which the policy forbids; `add_docs` serves ours.
     app = FastAPI(title=title, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(SecurityHeaders)
     app.add_exception_handler(OSError, _on_os_error)
     app.add_exception_handler(OperationalError, _on_ledger_error)
     app.add_exception_handler(redis.RedisError, _on_redis_error)
     _add_health(app, checks(service))
+    if answer:
+        add_events(app, service, ending, answer)
+    add_metrics(app, service)
+    add_docs(app, POLICY)
+    describe(app)
     return app

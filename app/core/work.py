@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.ledger import Job, Jobs
+from app.core.ledger import Job, Jobs, State, is_full
 from app.core.pipelines import Pipeline, Step
 from app.core.runner import StepStopped, run_step
 from app.core.step import StepCall, StepError, limit
@@ -24,7 +25,7 @@ OUTPUT = "results"  # the folder in a work folder whose files become the job's r
 SUMMARY_LIMIT = 100  # keys of a step's summary that are kept
 LOOK_EVERY = 1.0  # seconds between two looks at whether the job is still wanted
 PROGRESS_EVERY = 0.5  # seconds between two notes of progress in the ledger
-PUBLISH_AGAIN = 1.0  # seconds between two tries to note a result
+NOTE_AGAIN = 1.0  # seconds between two tries to note a job's end
 
 
 class KeepLease:
@@ -47,8 +48,10 @@ class KeepLease:
         while not self._stop.wait(min(LOOK_EVERY, self._lease / 6)):
             try:
                 kept = self._look()
-            except Exception:
-                log.exception("job %s: its lease could not be renewed", self._job.id)
+            except Exception as error:  # noqa: BLE001  whatever it is, the next look may succeed
+                log.warning("job %s: its lease could not be renewed: %s", self._job.id, error)
+                if is_full(error):  # nobody can take the job from us either, so it is not let go
+                    self._renewed = time.clock_gettime(time.CLOCK_BOOTTIME)
                 continue
             if not kept:
                 self._lost.set()
@@ -145,46 +148,70 @@ class Workshop:
         """Bring a claimed job to its end. An attempt that lost the job leaves nothing behind."""
         try:
             with KeepLease(self.jobs, job, self.lease) as lease:
-                summary = self._run(job, lease)
-                size = self.storage.pack_result(job.id, job.attempt, self._folder(job) / OUTPUT)
-                published = self._publish(job, lease, size, summary)
-            if not published:
-                raise StepStopped
-            log.info("job %s: done in attempt %d", job.id, job.attempt)
+                self._note(job, lease, self._attempt(job, lease))
+            self._drop_original(job)
         except StepStopped:
             self._give_away(job)
-        except StepError as error:
-            self._fail(job, error.code, str(error))
-        except Exception as error:
-            log.exception("job %s: attempt %d", job.id, job.attempt)
-            told = f"The site itself failed while it worked on this job ({type(error).__name__}); its log says more."
-            self._fail(job, "PIPELINE_ERROR", told)
         finally:
             self.storage.drop_work(job.id, job.attempt)
 
-    def _publish(self, job: Job, lease: KeepLease, size: int, summary: dict[str, Any]) -> bool:
-        """Publish; a ledger that is full or locked for a while costs no finished job."""
+    def _attempt(self, job: Job, lease: KeepLease) -> Callable[[], bool]:
+        """Work on the job; gives what notes its end in the ledger. Raises StepStopped."""
+        try:
+            summary = self._run(job, lease)
+            size = self.storage.pack_result(job.id, job.attempt, self._folder(job) / OUTPUT)
+        except StepStopped:
+            raise
+        except StepError as error:
+            return self._failure(job, error.code, str(error))
+        except Exception as error:
+            log.exception("job %s: attempt %d", job.id, job.attempt)
+            told = f"The site itself failed while it worked on this job ({type(error).__name__}); its log says more."
+            return self._failure(job, "PIPELINE_ERROR", told)
+        log.info("job %s: attempt %d has its result", job.id, job.attempt)
+        return partial(self.jobs.publish, job, size=size, summary=summary)
+
+    def _failure(self, job: Job, code: str, message: str) -> Callable[[], bool]:
+        self.storage.drop_result(job.id, job.attempt)
+        log.warning("job %s: attempt %d failed with %s", job.id, job.attempt, code)
+        return partial(self.jobs.fail, job, code=code, message=message)
+
+    def _note(self, job: Job, lease: KeepLease, end: Callable[[], bool]) -> None:
+        """Note the job's end; a ledger that is full or locked for a while costs nothing. Raises StepStopped."""
         while True:
             try:
-                return self.jobs.publish(job, size=size, summary=summary)
+                noted = end()
             except SQLAlchemyError:
                 if lease.lost():
-                    raise
-                log.warning("job %s: the result could not be noted; trying again", job.id, exc_info=True)
-                time.sleep(PUBLISH_AGAIN)
+                    raise StepStopped from None
+                log.warning("job %s: its end could not be noted; trying again", job.id, exc_info=True)
+                time.sleep(NOTE_AGAIN)
+            else:
+                if not noted and not self._is_published(job):
+                    raise StepStopped
+                return
+
+    def _is_published(self, job: Job) -> bool:
+        """Whether this very attempt was noted as done: by a try whose answer was lost on the way."""
+        now = self.jobs.find(job.id)
+        return now is not None and (now.state, now.attempt) == (State.DONE, job.attempt)
 
     def _give_away(self, job: Job) -> None:
         """The attempt lost the job, or its user does not want it any more: nothing of it stays."""
         self.storage.drop_result(job.id, job.attempt)
-        how = "was cancelled" if self.jobs.let_go(job) else "lost the job"
+        cancelled = self.jobs.let_go(job)
+        how = "was cancelled" if cancelled else "lost the job"
         log.warning("job %s: attempt %d %s; its output is deleted", job.id, job.attempt, how)
+        if cancelled:
+            self._drop_original(job)
 
-    def _fail(self, job: Job, code: str, message: str) -> None:
-        if not self.jobs.fail(job, code=code, message=message):
-            self._give_away(job)
-            return
-        self.storage.drop_result(job.id, job.attempt)
-        log.warning("job %s: failed in attempt %d with %s", job.id, job.attempt, code)
+    def _drop_original(self, job: Job) -> None:
+        """The job has ended, and will not be tried again. Should this be cut short, the clean-up does it."""
+        if not job.keep_input:
+            try:
+                self.storage.drop_input(job.id)
+            except OSError:
+                log.exception("job %s: its original could not be deleted; the clean-up tries again", job.id)
 
     def _folder(self, job: Job) -> Path:
         return self.storage.root / "work" / job.id / str(job.attempt)
@@ -196,6 +223,8 @@ class Workshop:
             raise StepError("CONFIG_ERROR", f"This site has no pipeline {job.pipeline!r}.")
         if lease.lost():
             raise StepStopped
+        if not pipeline.steps:  # nobody would look into its work folder
+            return {}
         work = self.storage.begin_work(job.id, job.attempt)
         (work / OUTPUT).mkdir()
         source = self.storage.input(job.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 from functools import cache, partial
@@ -10,28 +11,36 @@ from typing import Any
 from celery import Celery, shared_task, signals
 
 from app.core.broker import WAKE, common
-from app.core.consumer import tick_step
+from app.core.children import Children, show_life
+from app.core.consumer import tick_step, up_step
 from app.core.ledger import Job
 from app.core.notify import notify
-from app.core.process import owner
+from app.core.privacy import quiet_logs
 from app.core.pulse import LASTS, Loop, Pulse
 from app.core.reaper import Reaper
-from app.core.service import Service, open_service
-from app.core.settings import Settings, read_settings
+from app.core.service import Service, await_service
+from app.core.settings import Settings, SettingsError, read_settings
+from app.core.watchdog import Watchdog
 from app.core.work import Workshop
 
 log = logging.getLogger(__name__)
+HOPELESS = 78  # EX_CONFIG: the unit does not try such a start again
+BROKER_SECONDS = 5  # that Redis has for an answer, before the worker connects anew
 
 
 @cache
 def _service() -> Service:
     """The service of this process, opened when it is first needed: never at import, and anew in each pool process."""
-    return open_service(os.environ)
+    service = await_service(os.environ)
+    quiet_logs(unless=service.settings.pii_logging)
+    return service
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """Celery's settings of a worker."""
     return common(settings) | {
+        # Without a bound a Redis that hangs would hold the consumer, and look like a hung worker.
+        "broker_transport_options": {"socket_timeout": BROKER_SECONDS, "socket_connect_timeout": BROKER_SECONDS},
         "imports": [__name__],  # a spawned pool process knows the task by this only
         "worker_consumer": "app.core.consumer:QuietConsumer",
         "worker_pool": "prefork",
@@ -53,7 +62,7 @@ def claim(service: Service) -> Job | None:
     settings = service.settings
     if service.workers.is_draining(settings.worker_name):
         return None
-    return service.jobs.claim_next(settings.queues, owner(settings.worker_name), settings.lease, settings.release)
+    return service.jobs.claim_next(settings.queues, service.owner(), settings.lease, settings.release)
 
 
 @shared_task(name=WAKE)
@@ -73,16 +82,29 @@ def doing(job: str | None, *, draining: bool) -> str:
     return f"ends job {job} first" if draining else f"job {job}"
 
 
+def _hopeless(error: ValueError) -> SystemExit:
+    """The end of a start that no waiting can help; says why in the journal and in the unit's status."""
+    log.critical("this worker cannot start: %s", error)
+    notify(f"STATUS=cannot start: {error}")
+    return SystemExit(HOPELESS)
+
+
 class _Main:
     """The threads and messages of the worker's main process."""
 
     def __init__(self) -> None:
         self.loop = Loop()
+        self._watchdog: Watchdog | None = None
+        self._children: Children | None = None
         self._pulse: Pulse | None = None
         self._reaper: Reaper | None = None
 
     def begin(self, **_: Any) -> None:
-        service = _service()
+        faulthandler.enable()  # a hung worker says where it hangs when systemd ends it
+        try:
+            service = _service()
+        except ValueError as error:
+            raise _hopeless(error) from error
         settings = service.settings
         beat = partial(service.workers.beat, settings.worker_name, settings.queues, LASTS)
 
@@ -90,12 +112,19 @@ class _Main:
             beat(draining=draining)
             notify(f"STATUS={doing(service.jobs.held_by(settings.worker_name), draining=draining)}")
 
-        self._pulse = Pulse(self.loop, pulse)
+        self._children = Children()
+        self._watchdog = Watchdog(self.loop, self._children)
+        self._pulse = Pulse(self._watchdog.is_well, pulse)
         self._reaper = service.reaper()
         self._reaper.start()
 
+    def up(self) -> None:
+        # Redis may be away for hours: that is no reason for systemd to try this start again.
+        notify("READY=1\nSTATUS=waits for Redis")
+        if self._watchdog:
+            self._watchdog.start()
+
     def ready(self, **_: Any) -> None:
-        notify("READY=1")
         if self._pulse:
             self._pulse.start()
         service = _service()
@@ -108,18 +137,36 @@ class _Main:
             self._pulse.drain()
 
     def end(self, **_: Any) -> None:
-        if self._pulse and self._reaper:
+        if self._reaper:
             self._reaper.stop()
+        if self._pulse:
             # Its last sign of life lasts for some seconds: a worker that goes over to a release is back by then, and
             # the site is ready all the time.
             self._pulse.stop()
+        if self._watchdog:
+            self._watchdog.stop()
+        if self._children:
+            self._children.close()
+
+
+@signals.worker_process_init.connect
+def _begin_pool_process(**_: Any) -> None:
+    show_life()
+
+
+def _configuration() -> dict[str, Any]:
+    try:
+        return configuration(read_settings(os.environ))
+    except SettingsError as error:
+        raise _hopeless(error) from error
 
 
 def create_celery(name: str) -> Celery:
     """The Celery app of a worker; reads its settings from the environment when Celery first asks for them."""
     celery = Celery(name)
-    celery.add_defaults(lambda: configuration(read_settings(os.environ)))
+    celery.add_defaults(_configuration)
     main = _Main()
+    celery.steps["worker"].add(up_step(main.up))
     celery.steps["consumer"].add(tick_step(main.loop))
     for signal, handler in (
         (signals.worker_init, main.begin),

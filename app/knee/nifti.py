@@ -7,13 +7,10 @@ import struct
 import zlib
 from pathlib import Path
 
-SMALLEST = 10  # pixels along each axis
+from app.knee.volume import NotAScan
+
 HEADER = 540  # bytes, of the longer of the two versions
 SHAPES = {348: ("8h", 40), 540: ("8q", 16)}  # NIfTI-1 and -2, by the header's size: type and place of `dim`
-
-
-class NotAScan(ValueError):
-    """The file is no scan that the pipeline can use; the message says why, to its user."""
 
 
 def _head(path: Path, *, packed: bool) -> bytes:
@@ -24,8 +21,7 @@ def _head(path: Path, *, packed: bool) -> bytes:
         raise NotAScan("The file is named .nii.gz but is damaged or not compressed with gzip.") from error
 
 
-def shape(head: bytes) -> tuple[int, ...]:
-    """The lengths of the axes that a NIfTI header gives; raises NotAScan."""
+def _lengths(head: bytes) -> tuple[int, ...]:
     for order in "<>":
         size = struct.unpack_from(f"{order}i", head)[0] if len(head) >= 4 else 0
         if size in SHAPES and len(head) >= size - 192:
@@ -35,14 +31,6 @@ def shape(head: bytes) -> tuple[int, ...]:
     raise NotAScan("The file is not NIfTI: it has no NIfTI header.")
 
 
-def check_scan(path: Path, *, packed: bool) -> tuple[int, ...]:
-    """The shape of a 3-D volume of at least 10 pixels along each axis; raises NotAScan for anything else."""
-    lengths = shape(_head(path, packed=packed))
-    while len(lengths) > 3 and lengths[-1] == 1:
-        lengths = lengths[:-1]
-    text = " x ".join(map(str, lengths)) or "no valid size"
-    if len(lengths) != 3:
-        raise NotAScan(f"The scan must have three dimensions; this file has {text}.")
-    if min(lengths) < SMALLEST:
-        raise NotAScan(f"The scan must have at least {SMALLEST} pixels along each axis; this one has {text}.")
-    return lengths
+def nifti_lengths(path: Path, *, packed: bool) -> tuple[int, ...]:
+    """The lengths of the axes that the file's header gives; raises NotAScan."""
+    return _lengths(_head(path, packed=packed))

@@ -37,7 +37,11 @@ class Asgi(PythonService):
     processes: int = Field(2, ge=1, le=64, strict=True, description="Worker processes.")
     health: Health = Field(Health(live="/", ready=None), description="Where it says how it is.")
     routes: list[Route] = Field([], description="What the front door sends to it.")
-    request_timeout: Duration = Field(30, ge=10, description="How long a worker may block before it is replaced.")
+    request_timeout: Duration = Field(
+        20,
+        ge=10,
+        description="How long a worker may block before it is replaced. A request may take longer while others go on.",
+    )
 
 
 def _resolve(name: str, service: Asgi, around: Surroundings) -> Resolved:

@@ -1,11 +1,12 @@
-"""Kind `celery`: Celery workers, one unit an instance, each with one job at a time."""
+"""Kind `celery`: Celery workers, ours or of a program that knows nothing of Farrier; one unit an instance."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from farrier import paths
 from farrier.kinds.base import Kind, PythonService, Resolved, Surroundings, python_context
 from farrier.plan.model import Unit
 from farrier.values import Name
@@ -14,28 +15,68 @@ _DEFAULT_MEMORY = 256 * 2**20  # bytes an instance
 
 
 class Celery(PythonService):
-    """Workers of the queues named. The application says READY and feeds the watchdog itself."""
+    """Workers of the queues named. One of ours says READY and feeds the watchdog itself; see `contract`."""
 
     kind: Literal["celery"]
     queues: list[Name] = Field(min_length=1, description="The queues that it takes jobs from.")
     replicas: int = Field(
         1, ge=1, le=64, strict=True, description="How many workers; the units are `<stack>-<service>@<i>`."
     )
+    contract: Literal["farrier", "foreign"] = Field(
+        "farrier",
+        description="`farrier`: built on `app/core`, the ledger keeps its jobs. `foreign`: any Celery program; its "
+        "jobs survive a killed or restarted worker, and no more is promised: docs/how-to/foreign-celery.md.",
+    )
+    broker: Name | None = Field(
+        None, description="Foreign: the stack's service of kind `redis` that carries its jobs. None: its own settings."
+    )
+    pool: Literal["prefork", "threads"] | None = Field(None, description="Foreign: Celery's pool; prefork if not set.")
+    concurrency: int | None = Field(
+        None, ge=1, le=256, strict=True, description="Foreign: jobs at a time in one worker; 1 if not set."
+    )
+
+    @model_validator(mode="after")
+    def _foreign_keys(self) -> Celery:
+        given = [key for key in ("broker", "pool", "concurrency") if getattr(self, key) is not None]
+        if given and self.contract != "foreign":
+            raise ValueError(f"{' and '.join(given)}: only with `contract: foreign`; our own workers know theirs")
+        return self
 
 
 def _resolve(name: str, service: Celery, around: Surroundings) -> Resolved:
+    foreign = service.contract == "foreign"
     context = python_context(name, service, around) | {"queues": service.queues}
+    if foreign:
+        context = _foreign(context, service, around)
     instances = tuple(around.unit(name, f"@{index}.service") for index in range(service.replicas))
     unit = Unit(
         file=around.unit(name, "@.service"),
         service=name,
-        template="celery@.service.j2",
+        template="celery-foreign@.service.j2" if foreign else "celery@.service.j2",
         starts=instances,
         context=context,
         change="follow",
     )
     memory = (service.limits.memory or _DEFAULT_MEMORY) * service.replicas
     return Resolved(units=(unit,), memory=memory)
+
+
+def _foreign(context: dict[str, Any], service: Celery, around: Surroundings) -> dict[str, Any]:
+    """What the unit of a foreign program is given besides: of our secrets its broker's alone, and a bounded stop."""
+    broker, secret = {}, f"{service.broker}-password"
+    if service.broker:
+        broker = {
+            "FARRIER_BROKER_SOCKET": paths.redis_socket(around.stack, service.broker),
+            "FARRIER_BROKER_CREDENTIAL": secret,
+        }
+    return context | {
+        "runtime": around.runtime,
+        "pool": service.pool or "prefork",
+        "concurrency": service.concurrency or 1,
+        "soft_stop": service.stop_timeout if (service.pool or "prefork") == "prefork" else 0,
+        "environment": broker | dict(service.environment),
+        "credentials": {secret: f"{around.credentials}/{secret}"} if service.broker else {},
+    }
 
 
 KIND = Kind(name="celery", model=Celery, anchor="@0.service", resolve=_resolve)

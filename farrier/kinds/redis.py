@@ -37,6 +37,7 @@ def _resolve(name: str, service: Redis, around: Surroundings) -> Resolved:
         "socket": socket,
         "acl": f"{around.credentials}/{acl.name}",
         "acl_name": acl.name,
+        "runtime": around.runtime,
     }
     unit = Unit(file=file, service=name, template="redis.service.j2", starts=(file,), context=context)
     return Resolved(units=(unit,), credentials=(password, admin, acl), memory=service.memory)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, bindparam, func, select
 
 from app.core.ledger import history
 from app.core.ledger.clock import Clock
@@ -13,6 +13,25 @@ from app.core.ledger.job import DURATIONS, Attempt, Job, State, StepRun, job_fro
 from app.core.ledger.tables import jobs
 
 TURN = (jobs.c.verify.desc(), jobs.c.seq)
+# Built once: they are asked for each page that somebody looks at.
+_FIND = select(jobs).where(jobs.c.id == bindparam("id"))
+_AHEAD = (
+    select(func.count())
+    .select_from(jobs)
+    .where(
+        jobs.c.state == State.QUEUED,
+        jobs.c.queue == bindparam("queue"),
+        jobs.c.verify == bindparam("verify"),
+        jobs.c.seq < bindparam("seq"),
+    )
+)
+_LAST = (
+    select(jobs.c.duration)
+    .where(jobs.c.state == State.DONE, jobs.c.queue == bindparam("queue"), jobs.c.verify.is_(False))
+    # Jobs that ended before the ledger numbered ends come last.
+    .order_by(jobs.c.ended_seq.desc().nulls_last(), jobs.c.ended_wall.desc(), jobs.c.seq.desc())
+    .limit(DURATIONS)
+)
 
 
 def held(job: Job) -> ColumnElement[bool]:
@@ -30,7 +49,7 @@ class Asked:
     def find(self, job_id: str) -> Job | None:
         """The job, or None where there is none of that id."""
         with self._database.read() as connection:
-            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().first()
+            row = connection.execute(_FIND, {"id": job_id}).mappings().first()
         return job_from(dict(row)) if row else None
 
     def attempts(self, job_id: str) -> list[Attempt]:
@@ -59,27 +78,32 @@ class Asked:
         """The id of the job that a worker's pool process holds; None while it is idle. `owner` begins with its name."""
         return next((job.id for job in self.running() if (job.owner or "").startswith(f"{worker} ")), None)
 
-    def is_dead(self, job: Job, gone: Callable[[str], bool]) -> bool:
-        """Whether nobody can be working on a running job: another boot, its lease over, or its owner's process gone."""
+    def is_dead(self, job: Job, gone: Callable[[str], bool], *, spare: bool = False) -> bool:
+        """Whether nobody can be working on a running job: another boot, its lease over, or its owner's process gone.
+
+        `spare`: a lease that is over counts for nothing, since its owner may not have been able to renew it.
+        """
         if job.boot_id != self._clock.boot_id:
             return True
-        return (job.lease_until or 0.0) < self._clock.now() or gone(job.owner or "")
+        is_over = (job.lease_until or 0.0) < self._clock.now()
+        return (is_over and not spare) or gone(job.owner or "")
 
-    def unsent(self, overdue: float) -> list[Job]:
-        """Jobs to be sent: the unsent ones, and each queue's head once it was unclaimed for `overdue` seconds.
+    def unsent(self, overdue: Callable[[str], float]) -> list[Job]:
+        """Jobs to be sent: the unsent ones, and each queue's head once it was unclaimed for `overdue(queue)` seconds.
 
         One message wakes a worker for all of its queue, so only the head is sent again.
         """
         queued = select(jobs).where(jobs.c.state == State.QUEUED).order_by(*TURN)
         with self._database.read() as connection:
             rows = connection.execute(queued).mappings().all()
-        latest = self._clock.now() - overdue
+        now = self._clock.now()
         chosen, seen = [], set()
         for row in rows:
-            late = row["sent_boot_id"] != self._clock.boot_id or row["sent_at"] < latest
-            if not row["sent"] or (row["queue"] not in seen and late):
-                chosen.append(job_from(dict(row)))
+            is_head = row["queue"] not in seen
             seen.add(row["queue"])
+            other_boot = row["sent_boot_id"] != self._clock.boot_id
+            if not row["sent"] or (is_head and (other_boot or row["sent_at"] < now - overdue(row["queue"]))):
+                chosen.append(job_from(dict(row)))
         return chosen
 
     def old_verify_jobs(self, age: float) -> list[str]:
@@ -92,23 +116,14 @@ class Asked:
 
     def position(self, job: Job) -> int:
         """1 for the job that is next in its queue; verify jobs stand apart and count for nobody else."""
-        ahead = and_(
-            jobs.c.state == State.QUEUED,
-            jobs.c.queue == job.queue,
-            jobs.c.verify == job.verify,
-            jobs.c.seq < job.seq,
-        )
+        given = {"queue": job.queue, "verify": job.verify, "seq": job.seq}
         with self._database.read() as connection:
-            return 1 + int(connection.execute(select(func.count()).select_from(jobs).where(ahead)).scalar_one())
+            return 1 + int(connection.execute(_AHEAD, given).scalar_one())
 
     def mean(self, queue: str) -> float:
         """Seconds that a job of this queue is expected to last."""
-        done = and_(jobs.c.state == State.DONE, jobs.c.queue == queue, jobs.c.verify.is_(False))
-        # Jobs that ended before the ledger numbered ends come last.
-        latest = (jobs.c.ended_seq.desc().nulls_last(), jobs.c.ended_wall.desc(), jobs.c.seq.desc())
-        query = select(jobs.c.duration).where(done).order_by(*latest).limit(DURATIONS)
         with self._database.read() as connection:
-            return mean_duration([float(value) for value in connection.execute(query).scalars()])
+            return mean_duration([float(value) for value in connection.execute(_LAST, {"queue": queue}).scalars()])
 
     def elapsed(self, job: Job) -> float:
         """Seconds since the running job's attempt began."""

@@ -1,4 +1,7 @@
-"""Time that no one can set: leases count on CLOCK_BOOTTIME and the boot id, so a stepped wall clock ends none."""
+"""Time that no one can set: leases count on CLOCK_BOOTTIME and the boot id, so a stepped wall clock ends none.
+
+Where several hosts share a ledger, they count on the clock of its server instead: `postgres.server_clock`.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,18 @@ def _since_boot() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """`now()`: seconds since this boot, suspended time too; `boot_id`: which boot; `wall()`: UTC epoch, for people."""
+    """`now()`: seconds that leases count on, in the count that `boot_id` names; `wall()`: UTC epoch, for people."""
 
     boot_id: str
     now: Callable[[], float] = _since_boot
     wall: Callable[[], float] = time.time
 
 
+def this_boot(boot_id: str | None = None) -> str:
+    """Which boot of which host this is; `boot_id` is given where /proc/sys is hidden from the process."""
+    return (boot_id or BOOT_ID.read_text(encoding="ascii")).strip().replace("-", "")
+
+
 def boot_clock(boot_id: str | None = None) -> Clock:
-    """The clock of this host; `boot_id` is given where /proc/sys is hidden from the process."""
-    return Clock((boot_id or BOOT_ID.read_text(encoding="ascii")).strip().replace("-", ""))
+    """The clock of this host: seconds since this boot, suspended time too."""
+    return Clock(this_boot(boot_id))

@@ -1,20 +1,23 @@
-"""Connections to the ledger's database: SQLite in WAL mode, every write in BEGIN IMMEDIATE."""
+"""The ledger's database, opened: a file on this host, or a PostgreSQL server. What it holds is the same in both."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine
+from sqlalchemy.exc import OperationalError
 
+from app.core.ledger.clock import Clock, boot_clock
+from app.core.ledger.floor import floor_of, schema_of
+from app.core.ledger.place import Place, shown
+from app.core.ledger.postgres import server_clock, server_engine
+from app.core.ledger.sqlite import FILE, file_engine
 from app.core.ledger.tables import SCHEMA
 
-BUSY_TIMEOUT_MS = 5000
-FILE = "ledger.sqlite"
-LOCK = "layout.lock"
-VERSION_TABLE = "alembic_version"
+log = logging.getLogger(__name__)
 MIGRATE = "`python -m app.core.ledger.migrate` with this release's environment, which a deploy does by itself"
 
 
@@ -23,7 +26,7 @@ class LedgerMismatch(ValueError):
 
 
 class Database:
-    """One ledger. `write()` is a transaction that owns the write lock from its start; `read()` never waits for one."""
+    """One ledger. In a file, `write()` owns the write lock from its start; `read()` never waits for a lock."""
 
     def __init__(self, engine: Engine, reader: Engine) -> None:
         self._engine = engine
@@ -41,57 +44,65 @@ class Database:
         with self._reader.connect() as connection:
             yield connection
 
+    def checkpoint(self) -> None:
+        """Bring SQLite's log into the database and empty it: what was deleted would stay in it for a while."""
+        if self._reader.dialect.name == "sqlite":
+            with self._reader.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Close all pooled connections."""
         self._engine.dispose()
         self._reader.dispose()
 
 
-def _prepare(connection: Any, _record: Any) -> None:
-    # SQLAlchemy, not the driver, decides when a transaction begins.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    # FULL: an accepted job must survive a power cut, not only a crash.
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.close()
+def open_database(place: Place) -> Database:
+    """Open the ledger. Raises LedgerMismatch where this code cannot serve it; makes and changes nothing."""
+    return _open_file(place / FILE) if isinstance(place, Path) else _open_server(place)
 
 
-def _begin_immediate(connection: Connection) -> None:
-    # A deferred transaction that turns into a write fails at once with "database is locked", whatever the busy timeout.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def clock_of(place: Place, boot_id: str | None = None) -> Clock:
+    """The clock on which all who share the ledger agree."""
+    return boot_clock(boot_id) if isinstance(place, Path) else server_clock(place)
 
 
-def open_database(folder: Path) -> Database:
-    """Open the ledger in `folder`. Raises LedgerMismatch where this code cannot serve it; makes and changes nothing."""
-    file = folder / FILE
+def _open_file(file: Path) -> Database:
     if not file.is_file():
         raise LedgerMismatch(f"there is no ledger {file}: run {MIGRATE}")
-    url = URL.create("sqlite", database=str(file))
-    engine, reader = create_engine(url), create_engine(url)
-    for each in (engine, reader):
-        event.listen(each, "connect", _prepare)
-    event.listen(engine, "begin", _begin_immediate)
-    database = Database(engine, reader)
+    return _checked(Database(file_engine(file), file_engine(file, writes=False)), str(file))
+
+
+def _open_server(url: URL) -> Database:
+    engine = server_engine(url)
+    database = Database(engine, engine.execution_options(isolation_level="AUTOCOMMIT"))
+    where = shown(url)
     try:
-        _check(database, file)
+        return _checked(database, where)
+    except OperationalError as error:
+        # No service may fail for good because another one comes up later; /health/ready tells it.
+        log.warning("the ledger %s does not answer yet, so its schema is not checked: %s", where, error.orig)
+        return database
+
+
+def _checked(database: Database, where: str) -> Database:
+    try:
+        with database.read() as connection:
+            schema = schema_of(connection)
+            _check(where, schema, floor_of(connection) if schema else 0)
     except BaseException:
         database.close()
         raise
     return database
 
 
-def _check(database: Database, file: Path) -> None:
+def _check(where: str, schema: str | None, floor: int) -> None:
     """A newer schema is fine as long as its floor is: it has only more than this code knows."""
-    with database.read() as connection:
-        if not inspect(connection).has_table(VERSION_TABLE):
-            raise LedgerMismatch(f"the ledger {file} has no schema yet, this code needs {SCHEMA}: run {MIGRATE}")
-        schema = str(connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none())
-        floor = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    if schema is None:
+        raise LedgerMismatch(f"the ledger {where} has no schema yet, this code needs {SCHEMA}: run {MIGRATE}")
     if int(SCHEMA) < floor:
         raise LedgerMismatch(
-            f"the ledger {file} has schema {schema}, which code of schema {floor:04} and later can serve; this "
+            f"the ledger {where} has schema {schema}, which code of schema {floor:04} and later can serve; this "
             f"code has {SCHEMA}: deploy a newer release, or restore a snapshot of an older schema"
         )
     if schema < SCHEMA:
-        raise LedgerMismatch(f"the ledger {file} has schema {schema}, this code needs {SCHEMA}: run {MIGRATE}")
+        raise LedgerMismatch(f"the ledger {where} has schema {schema}, this code needs {SCHEMA}: run {MIGRATE}")

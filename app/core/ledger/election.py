@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from app.core.ledger.clock import Clock
 from app.core.ledger.database import Database
@@ -24,14 +25,17 @@ class Election:
             return False
         mine = leases.c.name == self._name
         values = {"owner": owner, "boot_id": self._clock.boot_id, "lease_until": self._clock.now() + lasts}
-        with self._database.write() as connection:
-            row = connection.execute(select(leases).where(mine)).first()
-            if row is None:
-                connection.execute(insert(leases).values(name=self._name, **values))
-            elif row.owner == owner or self._is_over(row.boot_id, row.lease_until):
-                connection.execute(update(leases).where(mine).values(**values))
-            else:
-                return False
+        try:
+            with self._database.write() as connection:
+                row = connection.execute(select(leases).where(mine).with_for_update()).first()
+                if row is None:
+                    connection.execute(insert(leases).values(name=self._name, **values))
+                elif row.owner == owner or self._is_over(row.boot_id, row.lease_until):
+                    connection.execute(update(leases).where(mine).values(**values))
+                else:
+                    return False
+        except IntegrityError:  # on a server two can make the very first one at once
+            return False
         return True
 
     def _holder(self) -> str | None:

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 
 from app.core.ledger.job import Attempt, Job, StepRun
 from app.core.ledger.tables import attempts, steps
 
 LOST = "lost"  # the outcome of an attempt whose worker is gone
+_BEGIN = insert(attempts)
+_END = (
+    update(attempts)
+    .where(attempts.c.job_id == bindparam("this_id"), attempts.c.attempt == bindparam("this_attempt"))
+    .values({name: bindparam(f"new_{name}") for name in ("outcome", "error_code", "ended_wall", "duration")})
+)
 
 
 def begin_attempt(connection: Connection, job: Job, release: str, wall: float) -> None:
     """The job was claimed."""
     values = {"owner": job.owner, "release": release, "began_wall": wall}
-    connection.execute(insert(attempts).values(job_id=job.id, attempt=job.attempt, **values))
+    connection.execute(_BEGIN, {"job_id": job.id, "attempt": job.attempt, **values})
 
 
-def end_attempt(connection: Connection, job: Job, **values: Any) -> None:
-    """The attempt is over, in whichever way."""
-    this = and_(attempts.c.job_id == job.id, attempts.c.attempt == job.attempt)
-    connection.execute(update(attempts).where(this).values(**values))
+def end_attempt(connection: Connection, job: Job, *, outcome: str, error_code: str | None = None, **past: Any) -> None:
+    """The attempt is over, in whichever way; `past` has its `ended_wall` and `duration`."""
+    given = {"outcome": outcome, "error_code": error_code, **past}
+    new = {f"new_{name}": value for name, value in given.items()}
+    connection.execute(_END, {"this_id": job.id, "this_attempt": job.attempt, **new})
 
 
 def begin_step(connection: Connection, job: Job, number: int, name: str, wall: float) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from app.core.ledger import history
-from app.core.ledger.asked import TURN, Asked, held
+from app.core.ledger.asked import Asked
 from app.core.ledger.clock import Clock
 from app.core.ledger.database import Database
 from app.core.ledger.job import Job, NewJob, State, job_from
+from app.core.ledger.statements import CLAIM, NEXT_END, SUBMIT, Only, change
 from app.core.ledger.tables import jobs
 
 GIVEN_UP = (
@@ -22,15 +24,37 @@ DAY = 86400.0  # seconds
 
 
 class Jobs(Asked):
-    """The jobs of a ledger. `max_attempts`: how often one is begun at most; `kept`: seconds until its files expire."""
+    """The jobs of a ledger. `max_attempts`: how often one is begun at most; `kept`: seconds until its files expire.
 
-    def __init__(self, database: Database, clock: Clock, max_attempts: int = 3, kept: float = DAY) -> None:
+    `changed` is told the id of a job after each commit that may have changed what its followers see.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        max_attempts: int = 3,
+        kept: float = DAY,
+        changed: Callable[[str], None] = lambda _: None,
+    ) -> None:
         super().__init__(database, clock)
         self._max_attempts = max_attempts
         self._kept = kept
+        self._changed = changed
 
-    def submit(self, new: NewJob) -> Job:
-        """Accept a job: from here on it ends exactly once."""
+    @contextmanager
+    def _write(self, job_id: str) -> Iterator[Connection]:
+        """A transaction after which the job's followers have something to see."""
+        with self._database.write() as connection:
+            yield connection
+        self._changed(job_id)
+
+    def submit(self, new: NewJob, *, sent: bool = False) -> Job:
+        """Accept a job: from here on it ends exactly once.
+
+        `sent`: its message follows at once, and `mark_unsent` where that fails. A process that dies in between has
+        lost a message, for which there is `unsent`; noting every message by itself would cost each job a transaction.
+        """
         values = {
             "id": new.id,
             "state": State.QUEUED,
@@ -44,14 +68,14 @@ class Jobs(Asked):
             "email": new.email,
             "client": new.client,
             "submitted_wall": self._clock.wall(),
+            **self._sent(sent),
         }
-        with self._database.write() as connection:
-            connection.execute(insert(jobs).values(**values))
-            return _one(connection, jobs.c.id == new.id)
+        with self._write(new.id) as connection:
+            return job_from(dict(connection.execute(SUBMIT, values).mappings().one()))
 
     def delete(self, job_id: str) -> bool:
         """Forget a job. Whoever runs it loses it at the next renewal."""
-        with self._database.write() as connection:
+        with self._write(job_id) as connection:
             history.forget(connection, job_id)
             return connection.execute(delete(jobs).where(jobs.c.id == job_id)).rowcount == 1
 
@@ -61,13 +85,17 @@ class Jobs(Asked):
         False where it has ended already, or there is none of that id.
         """
         this = jobs.c.id == job_id
-        with self._database.write() as connection:
+        with self._write(job_id) as connection:
             row = connection.execute(select(jobs).where(this).with_for_update()).mappings().first()
             if row is None or row["state"] not in (State.QUEUED, State.RUNNING):
                 return False
             job = job_from(dict(row))
-            values = self._ended(job, State.CANCELLED) if job.state == State.QUEUED else {}
-            connection.execute(update(jobs).where(this).values(cancel_requested=True, **values))
+            asked = update(jobs).where(this).values(cancel_requested=True)
+            if job.state == State.QUEUED:
+                ended = asked.values(**self._ended(job, State.CANCELLED), ended_seq=NEXT_END)
+                connection.execute(ended, _end_of(job, State.CANCELLED))
+            else:
+                connection.execute(asked)
             return True
 
     # ---- the worker's side ------------------------------------------------------------------------------------------
@@ -77,31 +105,22 @@ class Jobs(Asked):
 
         `release` is the one whose code works on it.
         """
-        turn = and_(jobs.c.state == State.QUEUED, jobs.c.queue.in_(queues))
-        head = select(jobs.c.id, jobs.c.attempt, jobs.c.release).where(turn).order_by(*TURN).limit(1)
-        with self._database.write() as connection:
-            found = connection.execute(head.with_for_update(skip_locked=True)).first()
-            if found is None:
-                return None
-            this = jobs.c.id == found.id
-            connection.execute(update(jobs).where(this).values(**self._claim(found.attempt, owner, lease)))
-            job = _one(connection, this)
-            history.begin_attempt(connection, job, release or job.release, self._clock.wall())
-            return job
-
-    def _claim(self, attempt: int, owner: str, lease: float) -> dict[str, Any]:
         now = self._clock.now()
-        return {
-            "state": State.RUNNING,
-            "attempt": attempt + 1,
-            "owner": owner,
-            "boot_id": self._clock.boot_id,
-            "lease_until": now + lease,
-            "started_at": now,
-            "progress": 0.0,
-            "step": 0,
-            "step_name": None,
+        given = {
+            "queues": list(queues),
+            "new_owner": owner,
+            "new_boot_id": self._clock.boot_id,
+            "new_lease_until": now + lease,
+            "new_started_at": now,
         }
+        with self._database.write() as connection:
+            row = connection.execute(CLAIM, given).mappings().first()
+            if row is None:
+                return None
+            job = job_from(dict(row))
+            history.begin_attempt(connection, job, release or job.release, self._clock.wall())
+        self._changed(job.id)
+        return job
 
     def renew(self, job: Job, lease: float) -> bool:
         """Keep the job for `lease` seconds more; False means that it is no longer ours."""
@@ -111,7 +130,7 @@ class Jobs(Asked):
     def begin_step(self, job: Job, *, number: int, steps: int, name: str) -> bool:
         """Note that the job's step `number` of `steps` begins."""
         percent = (number - 1) / steps * 100
-        with self._database.write() as connection:
+        with self._write(job.id) as connection:
             ours = self._change(connection, job, progress=percent, step=number, steps=steps, step_name=name)
             if ours:
                 history.begin_step(connection, job, number, name, self._clock.wall())
@@ -124,27 +143,27 @@ class Jobs(Asked):
 
     def progress(self, job: Job, *, percent: float, step: int, steps: int, step_name: str) -> bool:
         """Note how far the job is (percent of the whole, number of the step from 1)."""
-        with self._database.write() as connection:
+        with self._write(job.id) as connection:
             return self._change(connection, job, progress=percent, step=step, steps=steps, step_name=step_name)
 
     def publish(self, job: Job, *, size: int, summary: dict[str, Any]) -> bool:
         """End the job as done; False: it is lost or cancelled, and the output of this attempt must be deleted."""
         values: dict[str, Any] = {"progress": 100.0, "result_size": size, "summary": summary}
-        return self._end(job, State.DONE, jobs.c.cancel_requested.is_(False), **values)
+        return self._end(job, State.DONE, Only.WANTED, **values)
 
     def fail(self, job: Job, *, code: str, message: str) -> bool:
         """End the job as failed with a code and a text for its user; False: it is lost or cancelled."""
         told = {"error_code": code, "error_message": message}
-        return self._end(job, State.FAILED, jobs.c.cancel_requested.is_(False), **told)
+        return self._end(job, State.FAILED, Only.WANTED, **told)
 
     def let_go(self, job: Job) -> bool:
         """End a job whose end was asked for as cancelled; False: it is not ours, or nobody asked."""
-        return self._end(job, State.CANCELLED, jobs.c.cancel_requested)
+        return self._end(job, State.CANCELLED, Only.CANCELLED)
 
-    def _end(self, job: Job, state: State, *conditions: ColumnElement[bool], outcome: str = "", **values: Any) -> bool:
-        with self._database.write() as connection:
+    def _end(self, job: Job, state: State, *only: Only, outcome: str = "", **values: Any) -> bool:
+        with self._write(job.id) as connection:
             ended = self._ended(job, state)
-            if not self._change(connection, job, *conditions, **ended, **values):
+            if not self._change(connection, job, *only, ends=True, **ended, **values):
                 return False
             past = {name: ended[name] for name in ("ended_wall", "duration")}
             error = values.get("error_code")
@@ -156,45 +175,53 @@ class Jobs(Asked):
         wall = self._clock.wall()
         duration = self.since(job)
         times = {"duration": duration, "ended_wall": wall, "expires_wall": wall + self._kept, "lease_until": None}
-        return {"state": state, "ended_seq": _next_end(job, state), **times}
+        return {"state": state, **times}
 
-    def _change(self, connection: Connection, job: Job, *conditions: ColumnElement[bool], **values: Any) -> bool:
-        """Compare-and-set: only while this attempt holds the job, and the conditions hold."""
-        return connection.execute(update(jobs).where(held(job), *conditions).values(**values)).rowcount == 1
+    def _change(self, connection: Connection, job: Job, *only: Only, ends: bool = False, **values: Any) -> bool:
+        """Compare-and-set: only while this attempt holds the job, and what `only` says is true."""
+        given = {f"new_{name}": value for name, value in values.items()}
+        given |= {"this_id": job.id, "this_attempt": job.attempt}
+        if Only.UNRENEWED in only:
+            given["known_lease_until"] = job.lease_until
+        if ends:
+            given |= _end_of(job, values["state"])
+        return connection.execute(change(tuple(values), only, ends=ends), given).rowcount == 1
 
     # ---- the reaper's side ------------------------------------------------------------------------------------------
 
     def take_back(self, job: Job) -> bool:
         """Queue a dead attempt's job again; end it where it was cancelled, or tried often enough."""
         # The lease is compared too: an owner who renewed since we looked keeps its job.
-        unrenewed = jobs.c.lease_until == job.lease_until
-        if self._end(job, State.CANCELLED, unrenewed, jobs.c.cancel_requested):
+        if self._end(job, State.CANCELLED, Only.UNRENEWED, Only.CANCELLED):
             return True
-        still_wanted = and_(unrenewed, jobs.c.cancel_requested.is_(False))
+        still_wanted = (Only.UNRENEWED, Only.WANTED)
         if job.attempt >= self._max_attempts:
             told = {"error_code": "PIPELINE_ERROR", "error_message": GIVEN_UP.format(attempts=job.attempt)}
-            return self._end(job, State.FAILED, still_wanted, outcome=history.LOST, **told)
-        nobody = {"owner": None, "lease_until": None, "started_at": None}
-        values = {"state": State.QUEUED, "sent": False, "progress": 0.0, "step": 0, **nobody}
-        with self._database.write() as connection:
-            if not self._change(connection, job, still_wanted, **values):
+            return self._end(job, State.FAILED, *still_wanted, outcome=history.LOST, **told)
+        values: dict[str, Any] = {"state": State.QUEUED, "sent": False, "progress": 0.0, "step": 0}
+        values |= {"owner": None, "lease_until": None, "started_at": None}
+        with self._write(job.id) as connection:
+            if not self._change(connection, job, *still_wanted, **values):
                 return False
-            past = {"ended_wall": self._clock.wall(), "duration": self.since(job)}
-            history.end_attempt(connection, job, outcome=history.LOST, **past)
+            wall, duration = self._clock.wall(), self.since(job)
+            history.end_attempt(connection, job, outcome=history.LOST, ended_wall=wall, duration=duration)
             return True
 
     def mark_sent(self, job_id: str) -> None:
         """Note that the job's message is on its way."""
-        values = {"sent": True, "sent_at": self._clock.now(), "sent_boot_id": self._clock.boot_id}
         with self._database.write() as connection:
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(**self._sent(True)))
+
+    def mark_unsent(self, job_id: str) -> None:
+        """Note that the job's message could not be sent."""
+        with self._database.write() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(**self._sent(False)))
+
+    def _sent(self, is_sent: bool) -> dict[str, Any]:
+        now = self._clock.now() if is_sent else None
+        return {"sent": is_sent, "sent_at": now, "sent_boot_id": self._clock.boot_id if is_sent else None}
 
 
-def _next_end(job: Job, state: State) -> ScalarSelect[int]:
-    """The number of an end among those that the mean of a queue is made of."""
-    same = and_(jobs.c.queue == job.queue, jobs.c.state == state, jobs.c.verify == job.verify)
-    return select(func.coalesce(func.max(jobs.c.ended_seq), 0) + 1).where(same).scalar_subquery()
-
-
-def _one(connection: Connection, condition: ColumnElement[bool]) -> Job:
-    return job_from(dict(connection.execute(select(jobs).where(condition)).mappings().one()))
+def _end_of(job: Job, state: State) -> dict[str, Any]:
+    """What the number of an end is counted by."""
+    return {"end_queue": job.queue, "end_state": state, "end_verify": job.verify}

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.engine.reflection import Inspector
 
-from app.core.ledger.database import VERSION_TABLE
+from app.core.ledger.floor import VERSION_TABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +96,14 @@ def _changed(old: ColumnLayout, new: ColumnLayout) -> Iterator[str]:
         yield "becomes NOT NULL"
     if old.default is not None and new.default is None and not new.nullable:
         yield "loses its server default and is NOT NULL"
+
+
+def differences(layout: Layout, wanted: Layout) -> str:
+    """What is not as wanted, as a list of names; empty when nothing is."""
+    found = sorted(set(layout) ^ set(wanted))
+    for table in sorted(set(layout) & set(wanted)):
+        here, there = layout[table].columns, wanted[table].columns
+        names = sorted(set(here) | set(there))
+        found += [f"{table}.{name}" for name in names if here.get(name) != there.get(name)]
+        found += [f"{table}: {rule}" for rule in sorted(layout[table].rules ^ wanted[table].rules)]
+    return ", ".join(found)

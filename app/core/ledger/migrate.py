@@ -1,79 +1,74 @@
 """`python -m app.core.ledger.migrate`: bring the ledger to the schema of this code, once, before its services serve.
 
-Everything is tried on a copy first, and then done in one transaction: a migration happens whole or not at all.
+Everything is tried first, and then done in one transaction: a migration happens whole or not at all.
 """
 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.pool import NullPool
 
-from app.core.ledger import snapshot
-from app.core.ledger.database import FILE, LOCK
-from app.core.ledger.layout import Layout, contractions, layout_of
-from app.core.ledger.revisions import Revision, Revisions, broken, schema_of
+from app.core.ledger.file_home import FileHome
+from app.core.ledger.floor import floor_of, schema_of
+from app.core.ledger.home import Failed, Home, Refused
+from app.core.ledger.layout import contractions, layout_of
+from app.core.ledger.place import Place, place_of
+from app.core.ledger.revisions import Revision, Revisions, broken
+from app.core.ledger.server_home import ServerHome
 
 BUSY_SECONDS = 15.0
-REHEARSAL = ".rehearsal"
-
-
-class Refused(Exception):
-    """The migration is not to be done: a kept release could not live with it. Nothing was changed."""
-
-
-class Failed(Exception):
-    """The migration cannot be done here and now. The ledger is as it was."""
 
 
 @dataclass(frozen=True)
 class Migration:
     """What is asked for. `kept`: the schemas that kept older releases write; `busy`: seconds to wait for the ledger."""
 
-    folder: Path
+    place: Place
     snapshots: Path
     kept: Sequence[str] = ()
     check_only: bool = False
     busy: float = BUSY_SECONDS
 
+    def home(self) -> Home:
+        """The ledger as its migration sees it."""
+        if isinstance(self.place, Path):
+            return FileHome(self.place, self.snapshots, self.busy)
+        return ServerHome(self.place, self.snapshots, self.busy)
+
 
 def migrate(asked: Migration, revisions: Revisions | None = None) -> str:
-    """Bring the ledger in the folder to the head; gives one line for people. Raises Refused and Failed."""
+    """Bring the ledger to the head; gives one line for people. Raises Refused and Failed."""
     revisions = revisions or Revisions()
+    home = asked.home()
     try:
-        asked.folder.mkdir(parents=True, exist_ok=True)
-        with _alone(asked.folder):
-            return _Run(asked, revisions).run()
+        with home.alone():
+            return _Run(asked, home, revisions).run()
     except (OSError, sqlite3.Error, DatabaseError) as error:
-        raise Failed(_explain(error, asked)) from error
+        said = str(error.orig) if isinstance(error, DatabaseError) else str(error)
+        raise Failed(f"{said}: {home.explain(said) or f'in {home.name}'}. The ledger is as it was") from error
 
 
 class _Run:
     """One migration, by the process that holds the lock."""
 
-    def __init__(self, asked: Migration, revisions: Revisions) -> None:
-        self._asked, self._revisions = asked, revisions
-        self._ledger = asked.folder / FILE
+    def __init__(self, asked: Migration, home: Home, revisions: Revisions) -> None:
+        self._asked, self._home, self._revisions = asked, home, revisions
 
     def run(self) -> str:
         head = self._revisions.head
-        for left in (*self._asked.snapshots.glob(f"*{REHEARSAL}"), *self._asked.snapshots.glob(f"*{snapshot.PARTIAL}")):
-            snapshot.forget(left)  # of a run that was killed
-        if not self._ledger.exists() and self._asked.check_only:
+        self._home.clean()
+        if self._home.is_missing() and self._asked.check_only:
             return f"there is no ledger yet; it would be made with schema {head}"
-        with self._engine(self._ledger) as engine:
-            _keep_wal(engine)
+        with self._home.engine() as engine:
             with engine.begin() as connection:
                 schema, floor = self._now(connection)
             if schema is not None and schema >= head:
@@ -83,26 +78,14 @@ class _Run:
             return self._bring_up(engine, schema)
 
     def _now(self, connection: Connection) -> tuple[str | None, int]:
-        """The ledger's schema and floor; a ledger from before the versions is the first one's, and is told so."""
+        """The ledger's schema and floor; a ledger from before the versions is told its own."""
         schema = schema_of(connection)
         layout = layout_of(connection)
         if schema is None and layout:
-            first = self._revisions.all[0]
-            differs = _differences(layout, self._first_layout())
-            if differs:
-                raise Failed(
-                    f"{self._ledger} says no schema and is not laid out as schema {first.id}: {differs}; "
-                    f"move the file away, or restore a ledger of this stack"
-                )
-            schema = first.id
+            schema = self._home.adopts(layout, self._revisions).id
             if not self._asked.check_only:
                 self._revisions.stamp(connection, schema)
-        return schema, int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
-
-    def _first_layout(self) -> Layout:
-        with self._engine(None) as engine, engine.begin() as connection:
-            self._revisions.apply(connection, self._revisions.all[0])
-            return layout_of(connection)
+        return schema, floor_of(connection)
 
     def _nothing_to_do(self, schema: str, floor: int) -> str:
         head = self._revisions.head
@@ -123,31 +106,21 @@ class _Run:
 
     def _bring_up(self, engine: Engine, schema: str) -> str:
         head, pending = self._revisions.head, self._revisions.after(schema)
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        kept = self._asked.snapshots / f"{stamp}-{schema}.sqlite"
-        trial = kept.with_name(kept.name + REHEARSAL)
-        snapshot.copy(self._ledger, trial)
-        try:
-            self._rehearse(trial, pending)
-        finally:
-            snapshot.forget(trial)
+        label = f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S.%fZ')}-{schema}"
+        with self._home.trial(engine, label) as connection:
+            self._rehearse(connection, pending)
         if self._asked.check_only:
             return f"the ledger can go from schema {schema} to {head}; nothing was changed"
-        snapshot.copy(self._ledger, kept)
+        kept = self._home.keep(label)
         self._apply(engine, pending)
-        snapshot.prune(self._asked.snapshots)
+        self._home.prune()
         return f"the ledger went from schema {schema} to {head}; as it was before: {kept}"
 
-    def _rehearse(self, trial: Path, pending: Sequence[Revision]) -> None:
-        damage = snapshot.problem_of(trial)
-        if damage:
-            raise Failed(f"{self._ledger} is damaged ({damage}); restore a snapshot from {self._asked.snapshots}")
-        with self._engine(trial) as engine:
-            for revision in pending:
-                with engine.begin() as connection:
-                    before = layout_of(connection)
-                    self._one(connection, revision)
-                    self._judge(revision, contractions(before, layout_of(connection)))
+    def _rehearse(self, connection: Connection, pending: Sequence[Revision]) -> None:
+        for revision in pending:
+            before = layout_of(connection)
+            self._one(connection, revision)
+            self._judge(revision, contractions(before, layout_of(connection)))
 
     def _judge(self, revision: Revision, found: Sequence[str]) -> None:
         """Raises Refused when the migration does more than it says, or a kept release cannot live with it."""
@@ -178,74 +151,9 @@ class _Run:
             self._revisions.apply(connection, revision)
         except DatabaseError as error:
             said = str(error.orig)
-            if any(word in said for word in _SAID):
+            if self._home.explain(said):
                 raise
             raise Failed(f"versions/{revision.file} failed: {said}; nothing was changed") from error
-
-    @contextmanager
-    def _engine(self, file: Path | None) -> Iterator[Engine]:
-        """Connections to a database file, or to one in memory, that own the write lock in every transaction."""
-        url = URL.create("sqlite", database=str(file) if file else None)
-        # An in-memory database lives with its connection, which the pool of the default keeps.
-        engine = create_engine(url, **({"poolclass": NullPool} if file else {}))
-        event.listen(engine, "connect", self._prepare)
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-        try:
-            yield engine
-        finally:
-            engine.dispose()
-
-    def _prepare(self, connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None
-        connection.execute(f"PRAGMA busy_timeout={int(self._asked.busy * 1000)}")
-        connection.execute("PRAGMA synchronous=FULL")
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One migration at a time, and none while a release from before the versions lays out its tables."""
-    with (folder / LOCK).open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _keep_wal(engine: Engine) -> None:
-    """WAL mode, which the file then keeps. The change needs the ledger for itself, so it is made here and once."""
-    with closing(engine.raw_connection()) as connection:
-        cursor = connection.cursor()
-        if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            cursor.execute("PRAGMA journal_mode=WAL")
-
-
-def _differences(layout: Layout, wanted: Layout) -> str:
-    """What is not as wanted, as a list of names; empty when nothing is."""
-    found = sorted(set(layout) ^ set(wanted))
-    for table in sorted(set(layout) & set(wanted)):
-        here, there = layout[table].columns, wanted[table].columns
-        names = sorted(set(here) | set(there))
-        found += [f"{table}.{name}" for name in names if here.get(name) != there.get(name)]
-        found += [f"{table}: {rule}" for rule in sorted(layout[table].rules ^ wanted[table].rules)]
-    return ", ".join(found)
-
-
-_SAID: Mapping[str, Callable[[Migration], str]] = {
-    "locked": lambda asked: (
-        f"another process kept the ledger locked for {asked.busy:g} s; find it with `fuser {asked.folder / FILE}`"
-    ),
-    "disk is full": lambda asked: (
-        f"the disk is full; a migration needs room for two copies of {asked.folder / FILE} in {asked.snapshots}"
-    ),
-    "disk I/O error": lambda asked: f"the disk of {asked.folder} fails or is full; see `dmesg` and `df`",
-    "not a database": lambda asked: f"{asked.folder / FILE} is damaged; restore a snapshot from {asked.snapshots}",
-    "malformed": lambda asked: f"{asked.folder / FILE} is damaged; restore a snapshot from {asked.snapshots}",
-    "No space left": lambda asked: f"the disk of {asked.snapshots} is full; make room there",
-}
-
-
-def _explain(error: Exception, asked: Migration) -> str:
-    said = str(error.orig) if isinstance(error, DatabaseError) else str(error)
-    known = next((explain(asked) for word, explain in _SAID.items() if word in said), f"in {asked.folder}")
-    return f"{said}: {known}. The ledger is as it was"
 
 
 def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -262,11 +170,13 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     if not environment.get("FARRIER_STATE"):
         print("FARRIER_STATE is not set: the stack's data folder", file=sys.stderr)
         return 1
-    state = Path(environment["FARRIER_STATE"])
     kept = [schema for schema in given.kept.split(",") if schema]
-    snapshots = given.snapshot_dir or state / "snapshots"
+    snapshots = given.snapshot_dir or Path(environment["FARRIER_STATE"]) / "snapshots"
     try:
-        print(migrate(Migration(state / "ledger", snapshots, kept, given.check_only)))
+        print(migrate(Migration(place_of(environment), snapshots, kept, given.check_only)))
+    except ValueError as wrong:
+        print(wrong, file=sys.stderr)
+        return 1
     except Refused as refused:
         print(f"refused: {refused}", file=sys.stderr)
         return 2

@@ -10,9 +10,9 @@ from typing import Any
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection
 
-from app.core.ledger.database import VERSION_TABLE
+from app.core.ledger.floor import note_floor
 
 VERSIONS = Path(__file__).parent / "versions"
 
@@ -59,19 +59,12 @@ class Revisions:
     def stamp(self, connection: Connection, schema: str) -> None:
         """Note in the connection's transaction that the ledger has `schema`, and its floor."""
         MigrationContext.configure(connection).stamp(self._script, schema)
-        connection.exec_driver_sql(f"PRAGMA user_version={int(self.floor(schema))}")
+        note_floor(connection, self.floor(schema))
 
 
 def _revision(module: Any) -> Revision:
     floor = None if module.EXPANDS else getattr(module, "FLOOR", module.revision)
     return Revision(id=module.revision, file=Path(module.__file__).name, floor=floor)
-
-
-def schema_of(connection: Connection) -> str | None:
-    """The schema that the ledger says it has; None where it says nothing."""
-    if VERSION_TABLE not in inspect(connection).get_table_names():
-        return None
-    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()
 
 
 def broken(kept: Iterable[str], floor: str | None) -> Sequence[str]:

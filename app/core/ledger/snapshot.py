@@ -15,12 +15,9 @@ PARTIAL = ".partial"
 
 def copy(ledger: Path, target: Path) -> None:
     """Copy the ledger as it is at this moment. Raises sqlite3.Error and OSError, and leaves no half copy then."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + PARTIAL)
-    partial.unlink(missing_ok=True)
     try:
-        # Users' file names stand in it: for the stack alone, from the first byte on.
-        os.close(os.open(partial, os.O_CREAT | os.O_WRONLY, 0o600))
+        begin(partial)
         with closing(sqlite3.connect(ledger)) as source, closing(sqlite3.connect(partial)) as sink:
             source.backup(sink)
             # A copy of a ledger in WAL mode would otherwise have files beside it once it is opened.
@@ -30,6 +27,14 @@ def copy(ledger: Path, target: Path) -> None:
         sync(target.parent)
     finally:
         forget(partial)
+
+
+def begin(partial: Path) -> None:
+    """Make the empty file that a copy is written into. Raises OSError."""
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.unlink(missing_ok=True)
+    # Users' file names stand in it: for the stack alone, from the first byte on.
+    os.close(os.open(partial, os.O_CREAT | os.O_WRONLY, 0o600))
 
 
 def problem_of(ledger: Path) -> str | None:
@@ -45,7 +50,7 @@ def forget(ledger: Path) -> None:
         ledger.with_name(ledger.name + suffix).unlink(missing_ok=True)
 
 
-def prune(folder: Path, kept: int = KEPT) -> None:
+def prune(folder: Path, suffix: str, kept: int = KEPT) -> None:
     """Keep the newest snapshots: their names begin with the time."""
-    for old in sorted(folder.glob("*.sqlite"))[:-kept]:
+    for old in sorted(folder.glob(f"*{suffix}"))[:-kept]:
         forget(old)

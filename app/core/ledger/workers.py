@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, delete, insert, select, update
+from sqlalchemy import and_, delete, func, insert, select, update
 
 from app.core.ledger.clock import Clock
 from app.core.ledger.database import Database
-from app.core.ledger.tables import workers
+from app.core.ledger.job import State
+from app.core.ledger.tables import jobs, workers
 
 
 class Workers:
@@ -34,6 +35,24 @@ class Workers:
         alive = and_(workers.c.boot_id == self._clock.boot_id, workers.c.alive_until > self._clock.now())
         with self._database.read() as connection:
             return set(connection.execute(select(workers.c.queue).where(alive)).scalars())
+
+    def alive(self) -> dict[str, int]:
+        """How many live workers each queue has."""
+        alive = and_(workers.c.boot_id == self._clock.boot_id, workers.c.alive_until > self._clock.now())
+        query = select(workers.c.queue, func.count()).where(alive).group_by(workers.c.queue)
+        with self._database.read() as connection:
+            return {str(row[0]): int(row[1]) for row in connection.execute(query)}
+
+    def idle_queues(self) -> set[str]:
+        """The queues that a live worker serves which holds no job, and was not told to end."""
+        alive = and_(workers.c.boot_id == self._clock.boot_id, workers.c.alive_until > self._clock.now())
+        with self._database.read() as connection:
+            serving = connection.execute(
+                select(workers.c.name, workers.c.queue).where(alive, ~workers.c.draining)
+            ).all()
+            owners = connection.execute(select(jobs.c.owner).where(jobs.c.state == State.RUNNING)).scalars().all()
+        busy = {(owner or "").split(" ", 1)[0] for owner in owners}
+        return {queue for name, queue in serving if name not in busy}
 
     def is_draining(self, name: str) -> bool:
         """Whether the worker was told to end after its present job."""

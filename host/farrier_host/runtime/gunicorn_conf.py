@@ -23,15 +23,21 @@ _SIGN = 1.0  # seconds between signs of life to gunicorn
 
 
 class PatientServer(Server):
-    """At the end serves every connection that it has accepted.
+    """Shows gunicorn each second that it lives, and at the end serves every connection that it has accepted.
+
+    Uvicorn's own sign depends on the wall clock: one set back by an hour would get every worker replaced.
 
     Uvicorn closes a connection at once on which no request has come yet. One that was accepted in the milliseconds
     before the signal still carries a request, and a proxy must not send a POST a second time.
     """
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve; from here on gunicorn is shown signs of life, until the last request has ended."""
+        self._signs = asyncio.create_task(self._show_life())
+        await super().startup(sockets)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more, wait for the requests of what was accepted, then end as uvicorn does."""
-        signs = asyncio.create_task(self._show_life())
         for listener in sockets or []:
             # Not closed yet: asyncio drops what it has accepted and not yet made a connection of when it finds its
             # server closed, so that turn of the loop comes first.
@@ -41,10 +47,9 @@ class PatientServer(Server):
         while asyncio.get_running_loop().time() < deadline and self._awaits_request():
             await asyncio.sleep(_LOOK)
         await super().shutdown(sockets)
-        signs.cancel()
+        self._signs.cancel()
 
     async def _show_life(self) -> None:
-        """Tell gunicorn that we live: after a reload it would kill a worker whose last upload outlasts its time-out."""
         while self.config.callback_notify is not None:
             await self.config.callback_notify()
             await asyncio.sleep(_SIGN)

@@ -20,8 +20,8 @@ from farrier.document import read
 from farrier.pipelines import Places, pipeline_data
 from farrier.stack import Stack
 from tests.unit.app.migrations import new_ledger
+from tests.unit.app.places import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[3]
 KNEE = REPOSITORY / "stacks/knee"
 FIXTURES = KNEE / "fixtures"
 PHANTOM = FIXTURES / "phantom.nii.gz"
@@ -149,11 +149,11 @@ class Site:
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(path) == 0
 
-    def start_web(self) -> None:
+    def start_web(self, processes: int = 2) -> None:
         """Gunicorn as its unit starts it."""
         unix = str(self.folder / "web.sock")
         gunicorn = [sys.executable, "-m", "gunicorn", "--no-control-socket", "-k", "uvicorn_worker.UvicornWorker"]
-        self._start("web", [*gunicorn, "-w", "2", "-b", f"unix:{unix}", "app.knee.web:create_app()"])
+        self._start("web", [*gunicorn, "-w", str(processes), "-b", f"unix:{unix}", "app.knee.web:create_app()"])
         wait_for(lambda: self._listens(unix) and self.get("/health/live").status_code == 200, "the web's /health/live")
 
     def start_worker(self, **environment: str) -> None:

@@ -1,73 +1,141 @@
-# mypy: untyped-calls-exclude=SimpleITK
-"""The phantom in the formats that the site takes."""
+"""Small files of every kind that may be uploaded, right and wrong, made on the spot; and real ones out of packages."""
 
 from __future__ import annotations
 
+import gzip
+import io
+import random
+import stat
+import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import SimpleITK as sitk
+import nibabel
+import pydicom.data
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from tests.unit.app.running_site import PHANTOM
-
-SERIES = "1.2.826.0.1.3680043.2.1125.1"
-ORIENTATION = "1\\0\\0\\0\\1\\0"
-
-
-def write_nrrd(path: Path, *, compressed: bool = True, scan: Path = PHANTOM) -> Path:
-    """The scan as NRRD."""
-    sitk.WriteImage(sitk.ReadImage(str(scan)), str(path), useCompression=compressed)
-    return path
+PYDICOM = Path(str(pydicom.data.__file__)).parent / "test_files"
+NIBABEL = Path(nibabel.__file__).parent
+SERIES = "1.2.826.0.1.3680043.8.498.1"
 
 
-def write_slices(
-    folder: Path,
+def nifti(*lengths: int, order: str = "<", size: int = 348) -> bytes:
+    """The header of a NIfTI file of these lengths, without voxels."""
+    data = bytearray(size + 4)
+    struct.pack_into(f"{order}i", data, 0, size)
+    kind, place = ("8h", 40) if size == 348 else ("8q", 16)
+    dim = [len(lengths), *lengths, *[1] * (7 - len(lengths))]
+    struct.pack_into(f"{order}{kind}", data, place, *dim)
+    return bytes(data)
+
+
+def packed(content: bytes) -> bytes:
+    """The content, compressed with gzip."""
+    return gzip.compress(content, mtime=0)
+
+
+def nrrd(sizes: str = "12 12 12", *more: str) -> bytes:
+    """A NRRD file whose header says these sizes, and these lines besides."""
+    count = len(sizes.split())
+    lines = ["NRRD0004", "# by a test", "type: short", f"dimension: {count}", f"sizes: {sizes}", *more]
+    return "\n".join([*lines, "encoding: raw", "", ""]).encode() + bytes(100)
+
+
+def dicom(
+    number: int = 1,
     *,
-    scan: Path = PHANTOM,
     series: str = SERIES,
-    tags: Mapping[str, str] | None = None,
-    keep: Callable[[int], bool] = lambda number: number >= 0,
-) -> list[Path]:
-    """The scan as DICOM files, one a slice, under names in no order of place."""
-    volume = sitk.ReadImage(str(scan))
-    folder.mkdir(parents=True, exist_ok=True)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    written = []
-    for number in filter(keep, range(volume.GetDepth())):
-        flat = volume[:, :, number]
-        place = volume.TransformIndexToPhysicalPoint((0, 0, number))
-        said = {
-            "0008|0008": "DERIVED\\SECONDARY",
-            "0008|0018": f"{series}.{number + 1}",
-            "0008|0060": "MR",
-            "0010|0010": "Doe^Jane",
-            "0018|0050": str(volume.GetSpacing()[2]),
-            "0020|000d": f"{SERIES}.9",
-            "0020|000e": series,
-            "0020|0013": str(number + 1),
-            "0020|0032": "\\".join(map(str, place)),
-            "0020|0037": ORIENTATION,
-        }
-        for tag, value in (said | dict(tags or {})).items():
-            flat.SetMetaData(tag, value)
-        path = folder / f"{(number * 37) % 997:04}.dcm"
-        writer.SetFileName(str(path))
-        writer.Execute(flat)
-        written.append(path)
-    return written
+    rows: int = 12,
+    columns: int = 12,
+    image: bool = True,
+    deflated: bool = False,
+    **more: object,
+) -> bytes:
+    """A DICOM file: one slice of an MRI, or one without an image."""
+    found = Dataset()
+    found.PatientName = "Test^Patient"
+    found.SOPClassUID, found.SOPInstanceUID, found.SeriesInstanceUID = MRImageStorage, generate_uid(), series
+    found.InstanceNumber = number
+    found.ImagePositionPatient = [0, 0, number]
+    if image:
+        found.Rows, found.Columns, found.SamplesPerPixel, found.BitsAllocated = rows, columns, 1, 16
+    for name, value in more.items():
+        setattr(found, name, value)
+    if image:
+        found.PixelRepresentation, found.PhotometricInterpretation = 0, "MONOCHROME2"
+        found.BitsStored, found.HighBit = 16, 15
+        found.PixelData = bytes(2 * rows * columns * int(found.get("NumberOfFrames", 1)))
+    found.file_meta = FileMetaDataset()
+    found.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian if deflated else ExplicitVRLittleEndian
+    out = io.BytesIO()
+    pydicom.dcmwrite(out, found, enforce_file_format=True)
+    return out.getvalue()
 
 
-def zipped(path: Path, files: Mapping[str, Path | bytes]) -> Path:
-    """A zip archive of these files under these names."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+def series(count: int = 12, uid: str = SERIES, columns: int = 12) -> dict[str, bytes]:
+    """The files of a DICOM series by name."""
+    return {
+        f"series-{uid[-4:]}/{number:04}": dicom(number, series=uid, columns=columns) for number in range(1, count + 1)
+    }
+
+
+def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """A zip of these files."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
         for name, content in files.items():
-            archive.writestr(name, content if isinstance(content, bytes) else content.read_bytes())
-    return path
+            # writestr would take the leading slash off a plain name
+            archive.writestr(zipfile.ZipInfo(name), content, method)
+    return out.getvalue()
 
 
-def dicom_zip(path: Path, slices: list[Path]) -> Path:
-    """A DICOM series as people send it: in a folder, with other things beside."""
-    files: dict[str, Path | bytes] = {f"study/{number}/{each.name}": each for number, each in enumerate(slices)}
-    return zipped(path, files | {"study/readme.txt": b"not DICOM", "../../etc/evil.txt": b"not DICOM either"})
+def with_link(files: Mapping[str, bytes], name: str, target: str) -> bytes:
+    """A zip of these files and of a symbolic link."""
+    out = io.BytesIO(zipped(files))
+    with zipfile.ZipFile(out, "a") as archive:
+        link = zipfile.ZipInfo(name)
+        link.create_system = 3
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, target)
+    return out.getvalue()
+
+
+def encrypted(files: Mapping[str, bytes]) -> bytes:
+    """A zip whose entries say that they are encrypted, which is all that a reader sees without the password."""
+    data = bytearray(zipped(files))
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = data.find(mark)
+        while at >= 0:
+            data[at + place] |= 1
+            at = data.find(mark, at + 4)
+    return bytes(data)
+
+
+def bomb(size: int, noise: int = 0) -> bytes:
+    """A small zip of one huge file of zeros, of a good series, and of bytes that cannot be packed."""
+    return zipped(series() | {"zeros": bytes(size), "noise": random.Random(1).randbytes(noise)})
+
+
+def real_dicom(names: Iterable[str]) -> dict[str, bytes]:
+    """DICOM files of pydicom's own tests by name."""
+    return {name: (PYDICOM / name).read_bytes() for name in names}
+
+
+def real_series(count: int) -> dict[str, bytes]:
+    """A series made of a real MRI slice of pydicom's: only number and place differ."""
+    found = pydicom.dcmread(PYDICOM / "MR_small.dcm")
+    files = {}
+    for number in range(1, count + 1):
+        found.InstanceNumber, found.ImagePositionPatient = number, [0, 0, number]
+        found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        out = io.BytesIO()
+        found.save_as(out)
+        files[f"DICOM/IM{number:06}"] = out.getvalue()
+    return files
+
+
+def real_multiframe() -> bytes:
+    """A real MRI volume in one DICOM file (Philips MPRAGE, of nibabel's tests)."""
+    return gzip.decompress((NIBABEL / "nicom/tests/data/philips_mprage.dcm.gz").read_bytes())

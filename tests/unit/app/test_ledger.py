@@ -2,20 +2,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.core.ledger import Clock, Database, Job, Jobs, NewJob
-from app.core.ledger.job import mean_duration, remaining
+from app.core.ledger import Clock, Database, Job, Jobs, NewJob, Place
 from app.core.storage import new_job_id
 from tests.unit.app.conftest import FakeTime
-from tests.unit.app.running_site import REPOSITORY
+from tests.unit.app.places import REPOSITORY, environment_of
 
 LEASE = 30.0
+
+
+@pytest.fixture(params=["file", "server"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def submit(jobs: Jobs, *, verify: bool = False, queue: str = "knee") -> Job:
@@ -139,18 +142,18 @@ def test_job_that_kills_its_worker_three_times_is_given_up(jobs: Jobs) -> None:
 
 def test_unsent_jobs_are_sent_and_lost_messages_of_each_queue_s_head_again(jobs: Jobs, time: FakeTime) -> None:
     first, second, other = submit(jobs), submit(jobs), submit(jobs, queue="other")
-    assert [job.id for job in jobs.unsent(15)] == [first.id, second.id, other.id]
+    assert [job.id for job in jobs.unsent(lambda _: 15)] == [first.id, second.id, other.id]
     for job in (first, second, other):
         jobs.mark_sent(job.id)
-    assert jobs.unsent(15) == []
+    assert jobs.unsent(lambda _: 15) == []
     time.seconds += 16
-    assert [job.id for job in jobs.unsent(15)] == [first.id, other.id]
+    assert [job.id for job in jobs.unsent(lambda _: 15)] == [first.id, other.id]
 
 
 def test_message_sent_in_an_earlier_boot_is_lost(database: Database, jobs: Jobs, time: FakeTime) -> None:
     job = submit(jobs)
     jobs.mark_sent(job.id)
-    assert [found.id for found in Jobs(database, Clock("boot-b", time, time)).unsent(15)] == [job.id]
+    assert [found.id for found in Jobs(database, Clock("boot-b", time, time)).unsent(lambda _: 15)] == [job.id]
 
 
 def test_positions_are_exact_and_verify_jobs_stand_apart(jobs: Jobs) -> None:
@@ -174,16 +177,6 @@ def test_mean_is_of_the_last_twenty_users_jobs_that_ended_well(jobs: Jobs, time:
     submit(jobs)
     jobs.fail(claim(jobs), code="X", message="x")
     assert jobs.mean("knee") == pytest.approx((1000 + 18 * 10 + 50) / 20)
-
-
-@pytest.mark.parametrize(("durations", "mean"), [([], 240), ([10, 20], 15), ([10] * 20 + [5000], 10)])
-def test_mean_duration(durations: list[float], mean: float) -> None:
-    assert mean_duration(durations) == mean
-
-
-@pytest.mark.parametrize(("elapsed", "progress", "left"), [(10, 0, 90), (200, 0, 0), (30, 50, 30), (30, 75, 10)])
-def test_remaining(elapsed: float, progress: float, left: float) -> None:
-    assert remaining(elapsed, progress, 100) == left
 
 
 def test_mean_is_of_those_that_ended_last_whatever_the_clock_said(database: Database, time: FakeTime) -> None:
@@ -297,43 +290,27 @@ def test_old_verify_jobs_are_found(jobs: Jobs, time: FakeTime) -> None:
 
 
 CLAIMER = """
-import sys
-from pathlib import Path
-from app.core.ledger import Jobs, boot_clock, open_database
-jobs = Jobs(open_database(Path(sys.argv[1])), boot_clock())
+import os, sys
+from app.core.ledger import Jobs, clock_of, open_database, place_of
+place = place_of(os.environ)
+jobs = Jobs(open_database(place), clock_of(place))
 print("ready", flush=True)
 sys.stdin.readline()
 while job := jobs.claim_next(["knee"], "x", 30):
     print(job.id, jobs.publish(job, size=1, summary={}))
 """
 
-# All wait for the same instant, so that their first transactions meet.
-OPENER = """
-import sys, time
-from pathlib import Path
-from app.core.ledger import open_database
-from app.core.ledger.migrate import Migration, migrate
-folders, instant = sys.argv[2:], float(sys.argv[1])
-for number, folder in enumerate(folders):
-    time.sleep(max(0, instant + number * 0.05 - time.time()))
-    migrate(Migration(Path(folder), Path(folder) / "snapshots"))
-    open_database(Path(folder)).close()
-"""
 
-
-def test_processes_that_open_a_new_ledger_at_the_same_moment_all_can(tmp_path: Path) -> None:
-    folders = [str(tmp_path / str(number)) for number in range(40)]
-    command = [sys.executable, "-c", OPENER, str(time.time() + 2), *folders]
-    opening = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY) for _ in range(4)]
-    assert [process.communicate()[1] for process in opening] == [""] * 4
-
-
-def test_two_processes_never_claim_the_same_job(database: Database, jobs: Jobs, tmp_path: Path) -> None:
-    del database
+def test_two_processes_never_claim_the_same_job(place: Place, jobs: Jobs, tmp_path: Path) -> None:
     submitted = sorted(submit(jobs).id for _ in range(200))
-    command = [sys.executable, "-c", CLAIMER, str(tmp_path / "ledger")]
+    command = [sys.executable, "-c", CLAIMER]
     pipe = subprocess.PIPE
-    claimers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=REPOSITORY) for _ in range(2)]
+    claimers = [
+        subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, text=True, cwd=REPOSITORY, env=environment_of(place, tmp_path)
+        )
+        for _ in range(2)
+    ]
     for claimer in claimers:
         assert claimer.stdout is not None
         claimer.stdout.readline()

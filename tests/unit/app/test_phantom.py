@@ -17,7 +17,7 @@ import pytest
 import SimpleITK as sitk
 
 from tests.unit.app.running_site import FIXTURES, KNEE, PHANTOM
-from tests.unit.app.scans import dicom_zip, write_nrrd, write_slices
+from tests.unit.app.phantoms import dicom_zip, write_nrrd, write_slices
 
 STEPS = ("convert", "denoise", "segment", "measure", "preview")
 

@@ -8,11 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.core.worker import HOPELESS
 from tests.unit.app.running_site import TOKEN, Site, is_running, slow_step, wait_for
 
 
@@ -140,39 +142,67 @@ def test_verify_jobs_go_first_and_can_be_deleted(site: Site) -> None:
     site.wait_status(verify, "complete")
     site.wait_status(user, "complete")
     with site.client() as client:
-        assert client.delete(f"/jobs/{user}", headers={"x-farrier-verify": TOKEN}).status_code == 403
-        assert client.delete(f"/jobs/{verify}").status_code == 403
+        assert client.delete(f"/jobs/{verify}", headers={"x-farrier-verify": "guessed"}).status_code == 403
         assert client.delete(f"/jobs/{verify}", headers={"x-farrier-verify": TOKEN}).status_code == 204
     assert site.get(f"/status/{verify}").status_code == 404
     assert list((site.folder / "state").glob(f"*/{verify}*")) == []
 
 
-def test_worker_tells_systemd_that_it_is_ready_and_lives(site: Site) -> None:
-    path = str(site.folder / "notify.sock")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(path)
-        systemd.settimeout(20)
-        site.start_worker(NOTIFY_SOCKET=path, WATCHDOG_USEC="4000000")
-        assert [systemd.recv(100) for _ in range(3)] == [b"READY=1", b"STATUS=idle", b"WATCHDOG=1"]
-        site.stop("redis")  # its being away is no reason to be restarted
-        systemd.settimeout(5)
-        told = [systemd.recv(100) for _ in range(8)]
-        assert told.count(b"WATCHDOG=1") == 4
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[socket.socket]:
+    """What a worker with NOTIFY_SOCKET tells."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify.sock"))
+        listening.settimeout(20)
+        yield listening
 
 
-def test_worker_tells_systemd_which_job_it_works_on_and_ends_first(site: Site) -> None:
-    path = str(site.folder / "notify.sock")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(path)
-        systemd.settimeout(20)
-        site.start_worker(NOTIFY_SOCKET=path, WATCHDOG_USEC="4000000")
-        job = site.upload()
-        wait_for(lambda: systemd.recv(100) == f"STATUS=job {job}".encode(), "the job in the unit's status")
-        site.processes["worker"].send_signal(signal.SIGTERM)
-        messages = []
-        while f"STATUS=ends job {job} first".encode() not in messages:
-            messages.append(systemd.recv(100))
-        # systemd would end the unit after its stop time, and a release lets the job end.
-        assert b"STOPPING=1" not in messages
-        _release(site)
-        site.wait_status(job, "complete")
+def told(systemd: socket.socket, last: bytes) -> list[bytes]:
+    """Everything that systemd was told until that message."""
+    messages = [systemd.recv(500)]
+    while messages[-1] != last:
+        messages.append(systemd.recv(500))
+    return messages
+
+
+def test_worker_tells_systemd_that_it_is_ready_and_lives_with_redis_and_without(
+    site: Site, systemd: socket.socket
+) -> None:
+    site.stop("redis")  # its being away is no reason to try the start again and again
+    site.start_worker(NOTIFY_SOCKET=systemd.getsockname())
+    assert told(systemd, b"WATCHDOG=1") == [b"READY=1\nSTATUS=waits for Redis", b"WATCHDOG=1"]
+    site.start_redis()
+    told(systemd, b"STATUS=idle")
+    site.stop("redis")
+    assert {systemd.recv(500) for _ in range(8)} == {b"WATCHDOG=1", b"STATUS=idle"}
+
+
+def test_hung_consumer_is_told_to_systemd(site: Site, systemd: socket.socket) -> None:
+    # Celery's own debugger holds the process that a signal hits.
+    site.start_worker(NOTIFY_SOCKET=systemd.getsockname(), CELERY_RDBSIG="1")
+    told(systemd, b"STATUS=idle")
+    site.processes["worker"].send_signal(signal.SIGUSR2)
+    told(systemd, b"WATCHDOG=trigger")
+    systemd.settimeout(2.5)
+    with pytest.raises(TimeoutError):
+        told(systemd, b"WATCHDOG=1")
+
+
+def test_start_that_waiting_cannot_help_ends_with_its_reason(site: Site, systemd: socket.socket) -> None:
+    (site.folder / "credentials" / "redis-password").unlink()
+    site.start_worker(NOTIFY_SOCKET=systemd.getsockname())
+    assert site.processes.pop("worker").wait(20) == HOPELESS
+    reason = systemd.recv(500).decode()
+    assert reason.startswith("STATUS=cannot start: credential")
+    assert "redis-password" in reason
+
+
+def test_worker_tells_systemd_which_job_it_works_on_and_ends_first(site: Site, systemd: socket.socket) -> None:
+    site.start_worker(NOTIFY_SOCKET=systemd.getsockname())
+    job = site.upload()
+    told(systemd, f"STATUS=job {job}".encode())
+    site.processes["worker"].send_signal(signal.SIGTERM)
+    # systemd would end the unit after its stop time, and a release lets the job end.
+    assert b"STOPPING=1" not in told(systemd, f"STATUS=ends job {job} first".encode())
+    _release(site)
+    site.wait_status(job, "complete")

@@ -13,7 +13,7 @@ from steps.scan import read_scan
 from steps.unpack import unpack
 
 from tests.unit.app.running_site import PHANTOM
-from tests.unit.app.scans import SERIES, dicom_zip, write_slices, zipped
+from tests.unit.app.phantoms import SERIES, dicom_zip, write_slices, zipped
 
 FULL = bytes(12**3 * 2)
 CUT = "it may be damaged or cut off"

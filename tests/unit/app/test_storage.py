@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.core.storage import Storage, new_job_id
+from app.core.untouched import Untouched
+from tests.unit.app.conftest import FakeTime
 
 
 @pytest.fixture
@@ -80,12 +82,26 @@ def test_an_attempt_that_wakes_late_leaves_the_published_result_of_the_next(
     assert storage.result(job, 2).is_file()
 
 
-def test_an_upload_that_nobody_goes_on_with_is_found(storage: Storage) -> None:
+def test_an_upload_that_nobody_goes_on_with_is_found_whatever_the_wall_clock_says(
+    storage: Storage, time: FakeTime
+) -> None:
     dead, alive = new_job_id(), new_job_id()
     for job_id in (dead, alive):
         storage.begin_upload(job_id).write_bytes(b"half a sc")
-    os.utime(storage.begun_upload(dead), (0, 0))
-    assert storage.abandoned_uploads(3600) == [dead]
+    os.utime(storage.begun_upload(dead), (0, 0))  # as an hour's step of the clock would make it look
+    storage.accept_upload(accepted := _begun(storage), ".nii")
+    untouched = Untouched(time)
+    assert untouched.longer_than(3600, storage.begun_uploads()) == []
+    time.seconds += 3601
+    storage.begun_upload(alive).write_bytes(b"half a scan")
+    assert untouched.longer_than(3600, storage.begun_uploads()) == [dead]
+    assert storage.input(accepted)
+
+
+def _begun(storage: Storage) -> str:
+    job_id = new_job_id()
+    storage.begin_upload(job_id).write_bytes(b"a scan")
+    return job_id
 
 
 def test_the_last_attempt_takes_the_jobs_work_folder_with_it(storage: Storage, job: str) -> None:

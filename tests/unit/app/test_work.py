@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from app.core.ledger import Database, Job, Jobs, NewJob, boot_clock
 from app.core.pipelines import Pipeline
@@ -123,6 +124,26 @@ def test_late_result_of_an_attempt_that_lost_the_job_is_deleted(
     monkeypatch.setattr(Jobs, "publish", beaten)
     workshop.work(job)
     assert (left(workshop, "results"), left(workshop, "work")) == ([], [])
+
+
+def test_a_result_whose_publishing_got_no_answer_is_kept(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "go").touch()
+    job = claimed(workshop)
+    publish, answers = Jobs.publish, iter([False])
+
+    def unheard(jobs: Jobs, job: Job, **result: Any) -> bool:
+        done = publish(jobs, job, **result)
+        if next(answers, True):
+            return done
+        raise OperationalError("COMMIT", {}, ConnectionError("the server's answer was lost"))
+
+    monkeypatch.setattr(Jobs, "publish", unheard)
+    workshop.work(job)
+    done = workshop.jobs.find(job.id)
+    assert done is not None
+    assert (done.state, left(workshop, "results")) == ("done", ["1"])
 
 
 @pytest.mark.parametrize(

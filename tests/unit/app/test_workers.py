@@ -4,10 +4,16 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from app.core.ledger import Clock, Database, Election, Workers
 from app.core.process import is_gone, owner
-from app.core.pulse import Loop
 from tests.unit.app.conftest import FakeTime
+
+
+@pytest.fixture(params=["file", "server"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def test_queue_is_live_as_long_as_a_worker_beats_on_it(workers: Workers, time: FakeTime) -> None:
@@ -48,32 +54,26 @@ def test_one_holds_the_lease_until_it_is_over(database: Database, clock: Clock, 
 
 
 def test_owner_is_gone_once_its_process_has_ended() -> None:
-    assert not is_gone(owner("worker@0"))
-    script = "from app.core.process import owner; print(owner('worker@0'), flush=True); input()"
+    assert not is_gone(owner("worker@0", "boot"), "boot")
+    script = "from app.core.process import owner; print(owner('worker@0', 'boot'), flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", script], stdin=-1, stdout=-1, text=True) as process:
         assert process.stdout is not None
         other = process.stdout.readline().strip()
-        assert not is_gone(other)
+        assert not is_gone(other, "boot")
         process.kill()
-    assert is_gone(other)
+    assert is_gone(other, "boot")
 
 
 def test_other_process_with_the_same_number_is_not_the_owner() -> None:
-    name, pid, started, namespace = owner("worker@0").split(" ")
+    name, pid, started, namespace = owner("worker@0", "boot").split(" ")
     assert pid == str(os.getpid())
-    assert is_gone(f"{name} {pid} {int(started) - 1} {namespace}")
+    assert is_gone(f"{name} {pid} {int(started) - 1} {namespace}", "boot")
 
 
-def test_process_of_another_namespace_is_never_taken_for_gone() -> None:
-    assert not is_gone("worker@0 4194303 1 1")
-    assert not is_gone("someone else")
-
-
-def test_loop_lives_while_it_ticks_or_is_not_meant_to_turn() -> None:
-    loop = Loop()
-    assert loop.is_alive(0.0)
-    loop.begin()
-    assert loop.is_alive(5)
-    assert not loop.is_alive(0.0)
-    loop.end()
-    assert loop.is_alive(0.0)
+def test_process_of_another_namespace_or_host_is_never_taken_for_gone() -> None:
+    name, _, _, namespace = owner("worker@0", "boot").split(" ")
+    gone = f"{name} 4194303 1 {namespace}"
+    assert is_gone(gone, "boot")
+    assert not is_gone(gone, "another")
+    assert not is_gone("worker@0 4194303 1 1", "boot")
+    assert not is_gone("someone else", "boot")

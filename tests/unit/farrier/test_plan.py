@@ -8,6 +8,9 @@ from typing import Any
 
 from app.core.pipelines import read_pipelines
 from farrier.plan.model import Plan, StackPlan, Unit
+from farrier.render import release_files
+
+ROOT = Path(__file__).parents[3]
 
 
 def stack_of(plan: Plan) -> StackPlan:
@@ -173,3 +176,50 @@ def test_a_hyphen_in_a_stacks_name_nests_no_slice(repository: Any, small: str) -
     repository.stack("visual-anomaly", small)
     plan = repository.plan("visual-anomaly")
     assert unit_of(plan, "visual-anomaly-web.service").context["slice"] == "visual_anomaly.slice"
+
+
+FOREIGN = """\
+description: A program of its own beside ours
+sources: {app: {path: code}}
+envs: {app: {conda: envs/web.lock}}
+services:
+  redis: {kind: redis, memory: 100M}
+  web: {kind: asgi, app: "hello:make()", env: app, routes: [{path: /jobs}]}
+  ours: {kind: celery, app: hello:celery, env: app, queues: [knee]}
+  tasks: {kind: celery, app: tasks:app, env: app, queues: [celery], contract: foreign, broker: redis, stop_timeout: 1m}
+"""
+
+
+def test_a_foreign_program_is_given_its_broker_and_nothing_else_of_ours(repository: Any) -> None:
+    repository.stack("knee", FOREIGN)
+    context = unit_of(repository.plan("knee"), "knee-tasks@.service").context
+    assert context["environment"] == {
+        "FARRIER_BROKER_SOCKET": "/run/farrier/knee/redis/redis.sock",
+        "FARRIER_BROKER_CREDENTIAL": "redis-password",
+    }
+    assert list(context["credentials"]) == ["redis-password"]
+
+
+def test_readiness_waits_for_no_worker_of_a_foreign_program(repository: Any) -> None:
+    repository.stack("knee", FOREIGN)
+    assert unit_of(repository.plan("knee"), "knee-web.service").context["environment"]["FARRIER_QUEUES"] == "knee"
+
+
+def test_a_foreign_programs_stop_is_bounded(repository: Any) -> None:
+    repository.stack("knee", FOREIGN)
+    files = release_files(stack_of(repository.plan("knee")), ROOT / "systemd")
+    unit = files["units/knee-tasks@.service"]
+    assert "foreign_celery.py 60 \\\n" in unit  # seconds that a job in hand has
+    assert {"KillSignal=SIGQUIT", "TimeoutStopSec=75"} <= set(unit.splitlines())
+    repository.stack("knee", FOREIGN.replace("broker: redis", "broker: redis, pool: threads"))
+    threads = release_files(stack_of(repository.plan("knee")), ROOT / "systemd")["units/knee-tasks@.service"]
+    assert "KillSignal=SIGTERM" in threads.splitlines()
+
+
+def test_what_only_a_foreign_program_has_is_refused_elsewhere(repository: Any) -> None:
+    repository.stack("knee", FOREIGN.replace("contract: foreign, ", ""))
+    (problem,) = repository.problems("knee")
+    assert "only with `contract: foreign`" in problem
+    repository.stack("knee", FOREIGN.replace("broker: redis", "broker: rabbit"))
+    (problem,) = repository.problems("knee")
+    assert "unknown service of kind redis 'rabbit'" in problem

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -89,13 +89,60 @@ def test_the_watchdog_starves_when_no_worker_answers(guarded: Guarded) -> None:
     ]
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
-    deadline = time.monotonic() + 1.5  # messages that were under way
-    while time.monotonic() < deadline:
-        guarded.told(0.2)
-    assert guarded.told(2.5) is None
+    assert starves(guarded.told)
     for pid in workers:
         os.kill(pid, signal.SIGCONT)
     assert guarded.told(10.0) == "WATCHDOG=1"
+
+
+def starves(told: Callable[[float], str | None]) -> bool:
+    """Whether nothing more is told, once what was under way has come."""
+    deadline = time.monotonic() + 1.5
+    while time.monotonic() < deadline:
+        told(0.2)
+    return told(2.5) is None
+
+
+def test_the_watchdog_starves_when_the_main_process_stands_still(guarded: Guarded) -> None:
+    guarded.gate.touch()
+    assert (guarded.told(20.0) or "").startswith("READY=1")
+    guarded.process.send_signal(signal.SIGSTOP)
+    assert starves(guarded.told)
+    guarded.process.send_signal(signal.SIGCONT)
+    assert guarded.told(10.0) == "WATCHDOG=1"
+
+
+def test_redis_says_ready_itself_and_its_guard_feeds_the_watchdog_while_it_answers(tmp_path: Path) -> None:
+    path = str(tmp_path / "redis.sock")
+    (tmp_path / "users.acl").write_text("user default off\n")
+    guard = [sys.executable, "-I", str(RUNTIME / "guard.py"), "--socket", path, "--redis", "--"]
+    redis = ["/usr/bin/redis-server", "--port", "0", "--unixsocket", path, "--supervised", "systemd", "--save", ""]
+    told = os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        process = subprocess.Popen(
+            [*guard, *redis, "--aclfile", str(tmp_path / "users.acl")], cwd=tmp_path, env=told, stdout=-3
+        )
+        try:
+            messages = [systemd.recv(4096)]
+            while b"WATCHDOG=1" not in messages:
+                messages.append(systemd.recv(4096))
+            assert any(b"READY=1" in message for message in messages)
+            process.send_signal(signal.SIGSTOP)
+            assert starves(lambda within: next_of(systemd, within))
+        finally:
+            process.kill()
+            process.wait()
+
+
+def next_of(systemd: socket.socket, within: float) -> str | None:
+    """The next message, or None within the time (seconds)."""
+    systemd.settimeout(within)
+    try:
+        return systemd.recv(4096).decode()
+    except TimeoutError:
+        return None
 
 
 def test_a_worker_names_itself_to_probes_alone(guarded: Guarded) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,26 @@ def test_gunicorn_sees_signs_of_life_while_the_last_request_goes_on(tmp_path: Pa
         return signs
 
     assert len(asyncio.run(scene())) >= 2
+
+
+def test_signs_of_life_come_each_second_whatever_the_wall_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> list[float]:
+        signs: list[float] = []
+        server, listener = await started(tmp_path / "web.sock", signs)
+        turning = asyncio.create_task(server.main_loop())
+        await asyncio.sleep(0.3)
+        signs.clear()
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now - 3600)  # uvicorn's own sign waits for an hour now
+        await asyncio.sleep(1.5)
+        server.should_exit = True
+        await turning
+        await server.shutdown([listener])
+        return signs
+
+    assert len(asyncio.run(scene())) >= 1
 
 
 def test_a_worker_names_itself_to_a_probe_alone() -> None:

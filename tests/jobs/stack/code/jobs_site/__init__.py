@@ -1,0 +1,1 @@
+"""A second application over app.core, as small as one can be."""
