@@ -19,7 +19,8 @@ from app.core.work import Workshop
 from farrier.document import read
 from farrier.pipelines import Places, pipeline_data
 from farrier.stack import Stack
-from tests.unit.app.running_site import REPOSITORY, Site
+from tests.unit.app.places import REPOSITORY
+from tests.unit.app.running_site import Site
 
 WHOLE = REPOSITORY / "tests/kneepipeline"
 STEPS = ("segment", "label_remap", "subregions", "generate_meshes", "t2_mapping", "run_nsm", "compute_bscore")
