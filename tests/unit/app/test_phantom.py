@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from tests.unit.app.running_site import FIXTURES, KNEE, PHANTOM
 from tests.unit.app.phantoms import dicom_zip, write_nrrd, write_slices
+from tests.unit.app.running_site import FIXTURES, KNEE, PHANTOM
 
 STEPS = ("convert", "denoise", "segment", "measure", "preview")
 

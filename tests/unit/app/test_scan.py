@@ -12,8 +12,8 @@ from steps.contract import StepFailed
 from steps.scan import read_scan
 from steps.unpack import unpack
 
-from tests.unit.app.running_site import PHANTOM
 from tests.unit.app.phantoms import SERIES, dicom_zip, write_slices, zipped
+from tests.unit.app.running_site import PHANTOM
 
 FULL = bytes(12**3 * 2)
 CUT = "it may be damaged or cut off"
