@@ -65,7 +65,9 @@ def test_committed_phantom_is_what_the_script_makes(tmp_path: Path) -> None:
     assert PHANTOM.stat().st_size < 300_000
 
 
-@pytest.mark.parametrize("options", [("--seed", "1", "--noise", "8"), ("--scale", "1.6")])
+@pytest.mark.parametrize(
+    "options", [("--seed", "1", "--noise", "8"), pytest.param(("--scale", "1.6"), marks=pytest.mark.slow)]
+)
 def test_other_phantoms_are_measured_as_well(tmp_path: Path, options: tuple[str, ...]) -> None:
     work = tmp_path / "work"
     make(work, *options).rename(work / "input.nii.gz")
