@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import locale
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,14 @@ class FakeTime:
 
     def __call__(self) -> float:
         return self.seconds
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _keep_locale() -> Iterator[None]:
+    """Reading DICOM sets the process' locale to C, and files of later tests would be taken for ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def test_phantom_goes_in_and_its_volumes_come_out(site: Site) -> None:
     assert answer.headers["content-type"] == "application/zip"
     assert len(answer.content) == done["result_size_bytes"]
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
-        assert sorted(archive.namelist()) == ["labels.nii.gz", "metrics.csv", "metrics.json"]
+        assert sorted(archive.namelist()) == ["labels.nii.gz", "metrics.csv", "metrics.json", "preview.png"]
         measured = json.loads(archive.read("metrics.json"))["volumes_mm3"]
     truth = json.loads((FIXTURES / "phantom.json").read_text())["volumes_mm3"]
     assert measured == done["summary"]["volumes_mm3"]

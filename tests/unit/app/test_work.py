@@ -200,8 +200,8 @@ def test_job_cancelled_at_the_last_moment_ends_as_cancelled(
 
 def test_history_of_a_job_says_how_long_its_step_took(workshop: Workshop, tmp_path: Path) -> None:
     (tmp_path / "go").touch()
+    began = time.monotonic()  # before the claim, with which the attempt begins
     job = claimed(workshop)
-    began = time.monotonic()
     workshop.work(job)
     (step,) = workshop.jobs.steps(job.id)
     (attempt,) = workshop.jobs.attempts(job.id)

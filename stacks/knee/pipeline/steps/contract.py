@@ -46,6 +46,12 @@ class Call:
         folder.mkdir(exist_ok=True)
         return folder
 
+    def file(self, name: str, *, after: str) -> Path:
+        """A file of an earlier step in the work folder; raises StepFailed where that step did not run."""
+        if not (self.work / name).is_file():
+            raise StepFailed("FILE_NOT_FOUND", f"There is no {name} in the work folder; the step {after} runs first.")
+        return self.work / name
+
     def model(self, name: str) -> Path:
         """The folder of a model; raises StepFailed where the site has not named it."""
         try:

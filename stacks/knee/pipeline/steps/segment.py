@@ -1,12 +1,9 @@
-"""Labels each voxel of a scan with the tissue whose intensity is nearest, and tidies up: results/labels.nii.gz."""
+"""Labels each voxel with the tissue whose intensity is nearest, and tidies up: results/labels.nii.gz."""
 
 # mypy: untyped-calls-exclude=SimpleITK
 from __future__ import annotations
 
-import gzip
 import json
-import math
-import zlib
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,42 +11,12 @@ from typing import Any
 import SimpleITK as sitk
 
 from steps.contract import Call, StepFailed, progress, run
+from steps.denoise import DENOISED
 
+LABELS = "labels.nii.gz"
+USED = "model.txt"  # in the work folder: which model made the labels
 MODEL = "knee-phantom-classes"
 SMALLEST_PART = 0.05  # of a tissue's largest piece: smaller pieces are taken for noise
-
-
-def _bytes_in(path: Path) -> int:
-    """The length of the file's content, unpacked where it is packed; raises what a damaged archive raises."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        return sum(len(chunk) for chunk in iter(lambda: file.read(1 << 20), b""))
-
-
-def _bytes_promised(path: Path) -> int:
-    """The least length that a file with this header has."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    one = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID(), reader.GetNumberOfComponents())
-    voxel: int = one.GetSizeOfPixelComponent() * one.GetNumberOfComponentsPerPixel()
-    promised: int = voxel * math.prod(reader.GetSize())
-    return promised
-
-
-def read_scan(path: Path) -> sitk.Image:
-    """The scan as a 3-D float volume; raises StepFailed for anything else."""
-    try:
-        # SimpleITK reads a file that was cut off without a word, and takes the rest for zeros.
-        if _bytes_in(path) < _bytes_promised(path):
-            raise EOFError
-        scan = sitk.ReadImage(str(path), sitk.sitkFloat32)
-    except (RuntimeError, OSError, EOFError, zlib.error) as error:
-        raise StepFailed("INVALID_FORMAT", "The scan cannot be read as NIfTI; it may be damaged or cut off.") from error
-    while scan.GetDimension() > 3 and scan.GetSize()[-1] == 1:
-        scan = scan[..., 0]
-    if scan.GetDimension() != 3 or scan.GetNumberOfComponentsPerPixel() != 1:
-        raise StepFailed("INVALID_FORMAT", "The scan is not one volume with three dimensions.")
-    return scan
 
 
 def read_classes(folder: Path) -> list[dict[str, Any]]:
@@ -95,24 +62,35 @@ def tidy(labels: sitk.Image, classes: list[dict[str, Any]]) -> sitk.Image:
     return result
 
 
+def smooth_cartilage(labels: sitk.Image, classes: list[dict[str, Any]], sigma: float) -> sitk.Image:
+    """The labels with the surfaces of cartilages smoothed by a Gaussian of `sigma` mm, against the background only."""
+    for each in classes:
+        if sigma and str(each["name"]).endswith("cartilage"):
+            label = int(each["label"])
+            soft = sitk.DiscreteGaussian(sitk.Cast(labels == label, sitk.sitkFloat32), [sigma**2] * 3)
+            mine = sitk.Cast(((labels == label) | (labels == 0)) & (soft >= 0.5), sitk.sitkUInt8)
+            others = sitk.Cast(labels != label, sitk.sitkUInt8)
+            labels = labels * others * (1 - mine) + mine * label
+    return labels
+
+
 def segment(call: Call) -> dict[str, Any]:
     """The step."""
-    progress(0, "reading the scan")
-    scan = read_scan(call.input)
+    progress(0, "reading the volume")
+    scan = sitk.ReadImage(str(call.file(DENOISED, after="denoise")))
     classes = read_classes(call.model(MODEL))
-    progress(10, "smoothing")
-    radius = int(call.options.get("smoothing", 1))
-    smooth = sitk.Median(scan, [radius] * 3) if radius else scan
-    progress(30, "labelling tissues")
-    labels = tidy(label_by_intensity(smooth, classes), classes)
+    progress(20, "labelling tissues")
+    labels = tidy(label_by_intensity(scan, classes), classes)
+    labels = smooth_cartilage(labels, classes, float(call.options.get("cartilage_smoothing", 0)))
     extent = sitk.StatisticsImageFilter()
     extent.Execute(labels)
     if extent.GetMaximum() == 0:
         raise StepFailed("SEGMENTATION_FAILED", "No tissue was found in the scan; is it a knee MRI?")
     progress(90, "writing the label map")
-    sitk.WriteImage(labels, str(call.output / "labels.nii.gz"))
+    sitk.WriteImage(labels, str(call.output / LABELS))
+    (call.work / USED).write_text("reference", encoding="utf-8")
     progress(100, "labelled")
-    return {"outputs": ["labels.nii.gz"]}
+    return {"outputs": [LABELS]}
 
 
 if __name__ == "__main__":

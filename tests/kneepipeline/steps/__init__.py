@@ -1,0 +1,1 @@
+"""Stand-ins for the programs of the whole knee pipeline."""
