@@ -16,7 +16,7 @@ import pytest
 
 from tests.e2e import canary
 from tests.e2e.posts import steady_posts
-from tests.e2e.site import Deploy, Site, copy_of_the_tree, deploy
+from tests.e2e.site import PHANTOM, Deploy, Site, copy_of_the_tree, deploy
 
 _BIN = Path(sys.executable).parent
 _CREDENTIALS = "/etc/farrier/knee/credentials"
@@ -183,9 +183,17 @@ def test_nothing_of_a_command_is_left(site: Site) -> None:
     site.until(lambda: not re.search("farrier-run|sleep|mine", site.host.run(left).stdout), "it is ended")
 
 
+def submit_to_keep(site: Site) -> str:
+    """Upload a scan that its user wants kept: others are deleted as soon as they were read."""
+    with site.client() as client, PHANTOM.open("rb") as file:
+        answer = client.post("/upload", files={"file": (PHANTOM.name, file)}, data={"retain_results": "true"})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["job_id"])
+
+
 def test_an_administrator_sees_and_ends_jobs_by_hand(site: Site) -> None:
     with site.jobs_held():
-        job = site.submit()
+        job = submit_to_keep(site)
         site.wait_for(job, "processing")
         assert job in site.run("knee-admin jobs")
         shown = json.loads(site.run(f"knee-admin show {job[:12]} --json"))
