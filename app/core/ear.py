@@ -23,7 +23,7 @@ class Ear:
     _since: float | None = None
 
     def is_deaf(self, *, free: bool, now: float | None = None) -> bool:
-        """Ask now and then. `free`: the worker is idle, connected and not told to end. Raises what `waits` does."""
+        """Ask every few seconds. `free`: the worker is idle, connected, not told to end. Raises what `waits` does."""
         now = time.monotonic() if now is None else now
         if not free or not self.waits():
             self._since = None

@@ -189,6 +189,29 @@ def test_hung_consumer_is_told_to_systemd(site: Site, systemd: socket.socket) ->
         told(systemd, b"WATCHDOG=1")
 
 
+@pytest.mark.slow
+def test_worker_that_lost_its_place_at_redis_hears_again_or_is_replaced(site: Site, systemd: socket.socket) -> None:
+    site.start_worker(NOTIFY_SOCKET=systemd.getsockname())
+    job = site.upload()
+    wait_for(lambda: _starts(site), "the step's start")
+    # It finds the end of its job and the end of Redis in the same turn of its loop, and kombu forgets to connect again.
+    worker = site.processes["worker"]
+    worker.send_signal(signal.SIGSTOP)
+    _release(site)
+    site.wait_status(job, "complete")
+    site.stop("redis")
+    worker.send_signal(signal.SIGCONT)
+    wait_for(lambda: "Couldn't ack" in (site.folder / "worker.log").read_text(), "the failed acknowledgement")
+    site.start_redis()
+    waiting = site.upload()
+    systemd.settimeout(5)
+    wait_for(
+        lambda: systemd.recv(500) == b"WATCHDOG=trigger" or site.status(waiting)["status"] == "complete",
+        "the second job, or the end of the worker",
+        45,
+    )
+
+
 def test_start_that_waiting_cannot_help_ends_with_its_reason(site: Site, systemd: socket.socket) -> None:
     (site.folder / "credentials" / "redis-password").unlink()
     site.start_worker(NOTIFY_SOCKET=systemd.getsockname())

@@ -9,16 +9,15 @@ from pathlib import Path
 import pytest
 
 from app.core import service
-from app.core.ledger import LedgerMismatch, database
+from app.core.ledger import LedgerMismatch
 from app.core.ledger.sqlite import FILE
 from app.core.service import await_service
-from tests.unit.app.running_site import knee_pipeline, site_environment
+from tests.unit.app.running_site import knee_pipeline, site_environment, wait_for
 
 
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     monkeypatch.setattr(service, "AGAIN", 0.05)
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 50)
     return site_environment(tmp_path, knee_pipeline())
 
 
@@ -35,8 +34,9 @@ def test_start_waits_for_a_ledger_that_cannot_be_opened_just_now(
         holder.execute("PRAGMA locking_mode=EXCLUSIVE")
         holder.execute("BEGIN EXCLUSIVE")
         threading.Thread(target=open_it, daemon=True).start()
-        assert not opened.wait(1)
-        assert "the ledger cannot be opened (database is locked); trying again" in caplog.messages
+        said = "the ledger cannot be opened (database is locked); trying again"
+        wait_for(lambda: said in caplog.messages, said)
+        assert not opened.is_set()
     holder.close()
     assert opened.wait(10)
 
