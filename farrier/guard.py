@@ -1,12 +1,15 @@
-"""What must not go to production without a reason: files that nobody else has, and channel unstable."""
+"""What must not go to production without a reason: files that nobody else has, channel unstable, personal logs."""
 
 from __future__ import annotations
 
 from farrier.channel import UNSTABLE
 from farrier.git import Checkout
+from farrier.plan.model import Plan
 from farrier.problems import Problem
 
 PRODUCTION = "production"  # the inventory group that is guarded
+PERSONAL = "PII_LOGGING_ENABLED"
+_YES = ("1", "true", "yes", "on")
 _SHOWN = 5
 
 
@@ -22,6 +25,18 @@ def unguarded(host: str, channel: str, checkout: Checkout, exported: Checkout | 
         message = "channel 'unstable' is not for production: set stable, a version (v1.2.0) or a commit"
         found.append(Problem(f"inventory variables of {host}", 0, "farrier_channel", message))
     return found
+
+
+def personal_logs(plan: Plan) -> list[Problem]:
+    """The services of a plan that would write users' names and addresses into their logs."""
+    units = [(stack, unit) for stack in plan.stacks for unit in stack.units]
+    names = {
+        f"{stack.name}.services.{unit.service}": None
+        for stack, unit in units
+        if str(unit.context.get("environment", {}).get(PERSONAL, "")).lower() in _YES
+    }
+    message = f"{PERSONAL} is on: logs would name users and their files; take it out"
+    return [Problem("stack", 0, name, message) for name in names]
 
 
 def remedy(host: str) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from farrier.kinds import AnyService
 from farrier.kinds.base import Strict
 from farrier.pipelines import Pipeline
-from farrier.values import Duration, Folder, Line, ModelReference, Name, PythonModule, Size
+from farrier.values import Duration, EnvironmentName, Folder, Line, ModelReference, Name, PythonModule, Size
 
 
 class Source(Strict):
@@ -103,5 +103,8 @@ class Stack(Strict):
     commands: dict[Name, Command] = Field({}, description="Programs for administrators, on the host.")
     # pydantic's own models have something called `schema`
     database_schema: Schema | None = Field(None, alias="schema", description="Migrations of the stack's database.")
+    environment: dict[EnvironmentName, Line] = Field(
+        {}, description="Variables for all of the stack's own code, such as its settings. Never a secret."
+    )
     verify: list[VerifyStep] = Field([], description="The success signal of a deploy.")
     requires: Requires = Field(Requires(disk=2**30, memory=0), description="What the host must have besides.")

@@ -38,11 +38,30 @@ PositiveDuration = Annotated[
 Duration = Annotated[int, BeforeValidator(parse_duration, json_schema_input_type=int | str), Field(ge=0, le=30 * 86400)]
 
 
+# The plan's own variables. The other FARRIER_ ones are settings of the stack's code, which a stack file may choose.
+_PLANNED = re.compile(
+    r"FARRIER_(STACK|SERVICE|INSTANCE|STATE|QUEUES|PIPELINES|RELEASE|BOOT_ID|PUBLIC_URL|\w+_SOCKET|\w+_TIMER)"
+)
+
+
 def _not_ours(name: str) -> str:
     """What Farrier itself gives to a process cannot be given another value by the way."""
-    if name.startswith(("FARRIER_", "PYTHON", "LD_")) or name in ("PATH", "CREDENTIALS_DIRECTORY", "HOME", "USER"):
+    if (
+        _PLANNED.fullmatch(name)
+        or name.startswith(("PYTHON", "LD_"))
+        or name in ("PATH", "CREDENTIALS_DIRECTORY", "HOME", "USER")
+    ):
         raise ValueError(f"{name} is Farrier's own to set; choose another name")
     return name
+
+
+def _vault_value(value: object) -> object:
+    """The value of a secret. `ansible-inventory` tells one that is encrypted alone, and not its whole file, so."""
+    if isinstance(value, dict) and set(value) == {"__ansible_vault"}:
+        return str(value["__ansible_vault"])
+    if not isinstance(value, str):
+        raise ValueError("write a text in quotation marks")  # noqa: TRY004 - pydantic tells a ValueError
+    return value
 
 
 def _not_the_runner_s(name: str) -> str:
@@ -57,15 +76,6 @@ def _only_env(value: str) -> str:
     other = next((found for found in re.findall(r"\{(\w+)\}", value) if found != "env"), None)
     if other:
         raise ValueError(f"'{{{other}}}' is nothing that is known here; '{{env}}' is the prefix of the step's env")
-    return value
-
-
-def _vault_value(value: object) -> object:
-    """The value of a secret. `ansible-inventory` tells one that is encrypted alone, and not its whole file, so."""
-    if isinstance(value, dict) and set(value) == {"__ansible_vault"}:
-        return str(value["__ansible_vault"])
-    if not isinstance(value, str):
-        raise ValueError("write a text in quotation marks")  # noqa: TRY004 - pydantic tells a ValueError
     return value
 
 

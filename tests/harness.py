@@ -48,7 +48,9 @@ def run(kind: str, only: Collection[str] = (), publish: Callable[[list[Observati
     for function in _functions(kind, only):
         print(f"==> {function.__module__.rpartition('.')[2]}: {function.__name__}", file=sys.stderr, flush=True)
         try:
-            rows.extend(function())
+            for row in function():
+                print(f"    {line(row)}", file=sys.stderr, flush=True)
+                rows.append(row)
         except Exception as error:  # noqa: BLE001 - one that dies must not hide what the others found
             Console(stderr=True).print_exception()
             print(f"{function.__name__} died: {error}", file=sys.stderr)
@@ -63,6 +65,13 @@ def run(kind: str, only: Collection[str] = (), publish: Callable[[list[Observati
 def _functions(kind: str, only: Collection[str]) -> list[Callable[[], Iterator[Figure | Observation]]]:
     modules = [path for path in sorted((ROOT / "tests" / kind).glob("[a-z]*.py")) if not only or path.stem in only]
     return [function for path in modules for function in importlib.import_module(f"tests.{kind}.{path.stem}").RUN]
+
+
+def line(row: Figure | Observation) -> str:
+    """One row as it comes: half an hour of silence would look like a hang."""
+    if isinstance(row, Figure):
+        return f"{row.name}: {row.figure:.3g} {row.unit}"
+    return f"{'kept' if row.ok else 'NOT KEPT'}: {row.fault}: {row.observed}"
 
 
 def _print(kind: str, rows: list[Figure | Observation]) -> None:

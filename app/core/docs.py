@@ -18,6 +18,7 @@ PAGE = """<!doctype html>
   <meta charset="utf-8">
   <meta name="viewport" content="width=device-width, initial-scale=1">
   <title>{title}: API</title>
+  <link rel="icon" href="data:,">
   <link rel="stylesheet" href="docs/files/swagger-ui.css">
   <script src="docs/files/swagger-ui-bundle.js" defer></script>
   <script src="docs/own/docs.js" defer></script>

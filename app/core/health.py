@@ -12,6 +12,7 @@ from redis.retry import Retry
 
 from app.core.broker import USER
 from app.core.ledger import Election, Jobs, Workers
+from app.core.ledger.lifetime import Lifetime
 from app.core.pipelines import Pipeline
 from app.core.settings import MIB, Settings
 from app.core.storage import Storage
@@ -102,6 +103,20 @@ def worker_checks(workers: Workers, queues: Sequence[str]) -> dict[str, Check]:
         return lambda: OK if queue in workers.live_queues() else f"no live worker serves the queue {queue}"
 
     return {f"worker:{queue}": check(queue) for queue in queues}
+
+
+def cleanup_check(lifetime: Lifetime, timer: str, patience: float) -> Check:
+    """Whether everything that was due was deleted within `patience` seconds. `timer`: the unit that sees to it."""
+
+    def check() -> str:
+        since = lifetime.since_clean()
+        if since is not None and since < patience:
+            return OK
+        when = "never succeeded" if since is None else f"last succeeded {since / 60:.0f} minutes ago"
+        service = timer.replace(".timer", ".service")
+        return f"the clean-up of expired data {when}; see `systemctl status {timer} {service}`"
+
+    return check
 
 
 def disk_check(storage: Storage, reserve: int) -> Check:

@@ -18,6 +18,8 @@ REQUIRED = (
     "CREDENTIALS_DIRECTORY",
 )
 MIB = 1024 * 1024
+YES = ("true", "1", "yes", "on")
+NO = ("false", "0", "no", "off", "")
 
 
 class SettingsError(ValueError):
@@ -38,16 +40,22 @@ class Settings:
     queues: tuple[str, ...]
     redis_password: str
     verify_token: str
+    metrics_token: str | None
     release: str
     boot_id: str | None
     upload_limit: int
     disk_reserve: int
     lease: int
     max_attempts: int
+    rate_limit: int  # jobs an hour and address; 0: no limit
     followers: int  # that one web process has at most
     socket: Path | None  # that a web process listens on
     live_socket: Path | None  # the link that the front door asks
-    rate_limit: int  # jobs an hour and address; 0: no limit
+    result_hours: int  # that a job's files are kept after its end
+    cleanup_timer: str  # the unit that deletes what is due; empty: none
+    cleanup_patience: int  # seconds without a clean-up after which the site is not ready
+    mail_timer: str  # the unit that sends mail; empty: none, and nobody's address is kept
+    pii_logging: bool  # whether logs may name users and their files
 
     @property
     def worker_name(self) -> str:
@@ -66,6 +74,13 @@ def _number(environment: Mapping[str, str], name: str, default: int, problems: l
 def _path(environment: Mapping[str, str], name: str) -> Path | None:
     text = environment.get(name)
     return Path(text) if text else None
+
+
+def _switch(environment: Mapping[str, str], name: str, problems: list[str]) -> bool:
+    text = environment.get(name, "false").lower()
+    if text not in YES + NO:
+        problems.append(f"{name} is {text!r}; write true or false")
+    return text in YES
 
 
 def _credential(folder: str, name: str, problems: list[str]) -> str:
@@ -88,6 +103,11 @@ def _ledger(environment: Mapping[str, str], problems: list[str]) -> Place:
         return Path()
 
 
+def _optional(folder: str, name: str, problems: list[str]) -> str | None:
+    """A secret of the stack file that the host may go without."""
+    return _credential(folder, name, problems) if (Path(folder) / name).exists() else None
+
+
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read the settings from an environment; raises SettingsError that lists every problem at once."""
     problems = [f"{name} is not set" for name in REQUIRED if not environment.get(name)]
@@ -108,16 +128,22 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         queues=queues,
         redis_password=_credential(credentials, "redis-password", problems),
         verify_token=_credential(credentials, "verify-token", problems),
+        metrics_token=_optional(credentials, "metrics-token", problems),
         release=environment.get("FARRIER_RELEASE", ""),
         boot_id=environment.get("FARRIER_BOOT_ID") or None,
         upload_limit=_number(environment, "FARRIER_UPLOAD_LIMIT", 600 * MIB, problems),
         disk_reserve=_number(environment, "FARRIER_DISK_RESERVE", 512 * MIB, problems),
         lease=_number(environment, "FARRIER_LEASE", 30, problems),
         max_attempts=_number(environment, "FARRIER_MAX_ATTEMPTS", 3, problems),
+        rate_limit=_number(environment, "FARRIER_RATE_LIMIT", 0, problems, least=0),
         followers=_number(environment, "FARRIER_FOLLOWERS", 500, problems),
         socket=_path(environment, "FARRIER_SOCKET"),
         live_socket=_path(environment, "FARRIER_LIVE_SOCKET"),
-        rate_limit=_number(environment, "FARRIER_RATE_LIMIT", 0, problems, least=0),
+        result_hours=_number(environment, "FARRIER_RESULT_HOURS", 24, problems),
+        cleanup_timer=environment.get("FARRIER_CLEANUP_TIMER", ""),
+        cleanup_patience=_number(environment, "FARRIER_CLEANUP_PATIENCE", 3600, problems),
+        mail_timer=environment.get("FARRIER_MAIL_TIMER", ""),
+        pii_logging=_switch(environment, "PII_LOGGING_ENABLED", problems),
     )
     if problems:
         raise SettingsError("; ".join(problems))

@@ -6,7 +6,9 @@ import os
 import re
 import secrets
 import shutil
+import time
 import zipfile
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +18,22 @@ from app.core.disk import sync
 JOB_ID = re.compile(r"[0-9a-f]{32}")
 SUFFIX = re.compile(r"(\.[a-z0-9]{1,8}){1,2}")
 RESULT = "result.zip"
+KINDS = ("uploads", "results", "work")
 
 
 def new_job_id() -> str:
     """An id that nobody can guess: 128 random bits."""
     return secrets.token_hex(16)
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A folder of a job's files, or its log; `attempt` is 0 where it is of none."""
+
+    kind: str
+    job_id: str
+    attempt: int
+    is_old: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,10 @@ class Storage:
         """The job's input, or None where there is none (any more)."""
         found = sorted(self._folder("uploads", job_id).glob("input.*"))
         return found[0] if found else None
+
+    def drop_input(self, job_id: str) -> None:
+        """Delete the job's original. Raises OSError where it is still there."""
+        _remove(self._folder("uploads", job_id))
 
     # ---- work and results -------------------------------------------------------------------------------------------
 
@@ -137,7 +154,45 @@ class Storage:
         shutil.rmtree(self._folder("results", job_id) / str(attempt), ignore_errors=True)
 
     def drop(self, job_id: str) -> None:
-        """Delete everything of a job."""
-        for kind in ("uploads", "results", "work"):
-            shutil.rmtree(self._folder(kind, job_id), ignore_errors=True)
+        """Delete everything of a job. Raises OSError where something is still there."""
+        for kind in KINDS:
+            _remove(self._folder(kind, job_id))
         self.log(job_id).unlink(missing_ok=True)
+
+    # ---- what nobody asks for any more ------------------------------------------------------------------------------
+
+    def strays(self, age: float) -> Iterator[Stray]:
+        """Every folder of files, and every log, that may belong to no job; `is_old`: untouched for `age` seconds."""
+        latest = time.time() - age
+        for kind in KINDS:
+            for folder in (self.root / kind).glob("[0-9a-f]*"):
+                if not JOB_ID.fullmatch(folder.name):
+                    continue
+                attempts = [int(each.name) for each in folder.glob("[0-9]*")] if kind != "uploads" else []
+                for attempt in attempts or [0]:
+                    yield Stray(kind, folder.name, attempt, _changed(folder) < latest)
+        for path in (self.root / "work" / "logs").glob("*.log"):
+            if JOB_ID.fullmatch(path.stem):
+                yield Stray("logs", path.stem, 0, _changed(path) < latest)
+
+    def drop_stray(self, stray: Stray) -> None:
+        """Delete what was found. Raises OSError where it is still there."""
+        if stray.kind == "logs":
+            self.log(stray.job_id).unlink(missing_ok=True)
+            return
+        folder = self._folder(stray.kind, stray.job_id)
+        _remove(folder / str(stray.attempt) if stray.attempt else folder)
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _remove(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+
+
+def _changed(path: Path) -> float:
+    """When a file, or anything in a folder, was changed last; seconds UTC."""
+    with suppress(FileNotFoundError):  # it is being deleted
+        return max(each.lstat().st_mtime for each in (path, *path.rglob("*")))
+    return time.time()

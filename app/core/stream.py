@@ -18,16 +18,24 @@ from app.core.events import redis_options
 from app.core.follow import Follower, Followers, NoSuchJob, NotNow, TooMany
 from app.core.ledger import Job
 from app.core.ledger.watch import look
+from app.core.openapi import problems
 from app.core.service import Service
 from app.core.settings import Settings
 from app.core.topic import END
 
 BUSY = "Too many people follow their jobs here just now; ask /status/{job_id} instead."
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Events, the data of each as /status has it.", "content": {"text/event-stream": {}}},
+EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "id": {"type": "string", "description": "Send it as Last-Event-ID when you come again."},
+        "event": {"type": "string", "const": "message"},
+        "data": {"type": "string", "description": "JSON, the same that /status/{job_id} answers."},
+    },
+}
+RESPONSES: dict[int | str, dict[str, Any]] = problems(404, 500, 503) | {
+    200: {"description": "Events until the job ends.", "content": {"text/event-stream": {"schema": EVENT}}},
     204: {"description": "The job has ended and you had its last event; do not come again."},
-    404: {"description": "There is no such job (any more)."},
-    503: {"description": "Too many followers, or the ledger does not answer; come again after Retry-After."},
 }
 HEADERS = {"X-Accel-Buffering": "no"}  # for a proxy in front that would wait for the end (nginx); others know the type
 
@@ -71,7 +79,7 @@ def add_events(app: FastAPI, service: Service, ending: Ending, answer: Callable[
         limit=service.settings.followers,
     )
 
-    @app.get("/status/{job_id}/events", response_class=EventStream, responses=RESPONSES)
+    @app.get("/status/{job_id}/events", response_class=StreamingResponse, responses=RESPONSES)
     async def events(job_id: str, last_event_id: Annotated[str | None, Header()] = None) -> Response:
         """Follow a job: its state now and each change, as server-sent events, until it ends."""
         if last_event_id == END:

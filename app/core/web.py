@@ -18,9 +18,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.docs import add_docs
 from app.core.ending import Ending
-from app.core.health import OK, Check, Readiness, ask, disk_check, jobs_check, ledger_check, redis_check, worker_checks
+from app.core.health import (
+    OK,
+    Check,
+    Readiness,
+    ask,
+    cleanup_check,
+    disk_check,
+    jobs_check,
+    ledger_check,
+    redis_check,
+    worker_checks,
+)
 from app.core.ledger import Election, Job
+from app.core.ledger.lifetime import Lifetime
+from app.core.metrics import add_metrics
 from app.core.openapi import Health, Live, Ready, describe, either
+from app.core.privacy import quiet_logs
 from app.core.service import Service
 from app.core.stream import add_events
 
@@ -81,12 +95,16 @@ async def _on_redis_error(request: Request, error: Exception) -> Response:
 def checks(service: Service) -> dict[str, Check]:
     """Everything that must be there for this service to be ready."""
     settings = service.settings
+    lifetime = Lifetime(service.database, service.clock)
+    timer = settings.cleanup_timer
+    cleanup = {"cleanup": cleanup_check(lifetime, timer, settings.cleanup_patience)} if timer else {}
     return {
         "redis": redis_check(settings),
         "ledger": ledger_check(Election(service.database, service.clock, "health")),
         **worker_checks(service.workers, settings.queues),
         "jobs": jobs_check(service.jobs, service.pipelines),
         "disk": disk_check(service.storage, settings.disk_reserve),
+        **cleanup,
     }
 
 
@@ -138,6 +156,7 @@ def create_web(title: str, service: Service, answer: Callable[[Job], Mapping[str
             yield
         reaper.stop()
 
+    quiet_logs(unless=service.settings.pii_logging)
     # FastAPI's own page loads scripts from elsewhere, which the policy forbids; `add_docs` serves ours.
     app = FastAPI(title=title, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(SecurityHeaders)
@@ -147,6 +166,7 @@ def create_web(title: str, service: Service, answer: Callable[[Job], Mapping[str
     _add_health(app, checks(service))
     if answer:
         add_events(app, service, ending, answer)
+    add_metrics(app, service)
     add_docs(app, POLICY)
     describe(app)
     return app

@@ -149,6 +149,7 @@ class Workshop:
         try:
             with KeepLease(self.jobs, job, self.lease) as lease:
                 self._note(job, lease, self._attempt(job, lease))
+            self._drop_original(job)
         except StepStopped:
             self._give_away(job)
         finally:
@@ -198,8 +199,19 @@ class Workshop:
     def _give_away(self, job: Job) -> None:
         """The attempt lost the job, or its user does not want it any more: nothing of it stays."""
         self.storage.drop_result(job.id, job.attempt)
-        how = "was cancelled" if self.jobs.let_go(job) else "lost the job"
+        cancelled = self.jobs.let_go(job)
+        how = "was cancelled" if cancelled else "lost the job"
         log.warning("job %s: attempt %d %s; its output is deleted", job.id, job.attempt, how)
+        if cancelled:
+            self._drop_original(job)
+
+    def _drop_original(self, job: Job) -> None:
+        """The job has ended, and will not be tried again. Should this be cut short, the clean-up does it."""
+        if not job.keep_input:
+            try:
+                self.storage.drop_input(job.id)
+            except OSError:
+                log.exception("job %s: its original could not be deleted; the clean-up tries again", job.id)
 
     def _folder(self, job: Job) -> Path:
         return self.storage.root / "work" / job.id / str(job.attempt)

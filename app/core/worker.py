@@ -15,6 +15,7 @@ from app.core.children import Children, show_life
 from app.core.consumer import tick_step, up_step
 from app.core.ledger import Job
 from app.core.notify import notify
+from app.core.privacy import quiet_logs
 from app.core.pulse import LASTS, Loop, Pulse
 from app.core.reaper import Reaper
 from app.core.service import Service, await_service
@@ -30,7 +31,9 @@ BROKER_SECONDS = 5  # that Redis has for an answer, before the worker connects a
 @cache
 def _service() -> Service:
     """The service of this process, opened when it is first needed: never at import, and anew in each pool process."""
-    return await_service(os.environ)
+    service = await_service(os.environ)
+    quiet_logs(unless=service.settings.pii_logging)
+    return service
 
 
 def configuration(settings: Settings) -> dict[str, Any]:

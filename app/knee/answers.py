@@ -13,6 +13,7 @@ from app.knee.form import labels, models, ordered
 from app.knee.scan import SUFFIXES
 
 HOUR = 3600.0  # seconds
+EXPIRED = "The time for which this job's result was kept is over: its files were deleted."
 
 
 def accepted(jobs: Jobs, job: Job) -> dict[str, Any]:
@@ -79,6 +80,8 @@ def status(jobs: Jobs, job: Job) -> dict[str, Any]:
     """The answer to a question about a job."""
     # A cancelled job's worker lets it go within seconds, and nothing else can come of it.
     state = State.CANCELLED if job.cancel_requested else State(job.state)
+    if job.expired_wall is not None:
+        return {"job_id": job.id, "status": "error", "error_message": EXPIRED, "error_code": "EXPIRED"}
     return {"job_id": job.id, **_ANSWERS[state](jobs, job)}
 
 

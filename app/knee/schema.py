@@ -65,7 +65,7 @@ class Failed(BaseModel):
     error_message: str
     error_code: str = Field(
         description="GPU_OOM, TIMEOUT, INVALID_FORMAT, FILE_NOT_FOUND, DICOM_ERROR, SEGMENTATION_FAILED, NSM_FAILED, "
-        "CONFIG_ERROR, PIPELINE_ERROR or CANCELLED."
+        "CONFIG_ERROR, PIPELINE_ERROR, CANCELLED, or EXPIRED once the files of a job were deleted."
     )
 
 

@@ -16,11 +16,12 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from app.core.ledger import Job, State
+from app.core.ledger.lifetime import Lifetime
 from app.core.ledger.totals import totals
 from app.core.openapi import leads_to, problems, upload_body
 from app.core.service import Service, await_service
 from app.core.web import create_web
-from app.knee.answers import offer, stats, status
+from app.knee.answers import EXPIRED, offer, stats, status
 from app.knee.form import PIPELINE, form_schema
 from app.knee.schema import Accepted, Models, Stats, Status
 from app.knee.upload import receive, welcome
@@ -46,7 +47,7 @@ def is_verify(service: Service, token: str | None) -> bool:
 
 
 def _find(service: Service, job_id: str) -> Job:
-    job = service.jobs.find(job_id)
+    job = service.jobs.find(job_id.replace("-", ""))  # links of a site that was taken over have a UUID's hyphens
     if job is None:
         raise HTTPException(404, "There is no such job (any more).")
     return job
@@ -83,6 +84,8 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
     def download(job_id: str) -> FileResponse:
         """The result of a job, as a zip."""
         job = _find(service, job_id)
+        if job.expired_wall is not None:
+            raise HTTPException(404, EXPIRED)
         if job.state != State.DONE:
             raise HTTPException(400, "The job has no result (yet); ask /status for its state.")
         path = service.storage.result(job.id, job.attempt)
@@ -101,15 +104,18 @@ def _add_ends(app: FastAPI, service: Service) -> None:
             raise HTTPException(409, f"The job has ended already ({job.state}), so it cannot be cancelled.")
         return status(service.jobs, job)
 
-    @app.delete("/jobs/{job_id}", status_code=204, responses=problems(403, 404, 500, 503))
+    @app.delete("/jobs/{job_id}", status_code=204, responses=problems(403, 404, 409, 500, 503))
     def delete(job_id: str, token: Token = None) -> Response:
-        """Delete a verify job with everything of it; for the deploy only."""
-        if not is_verify(service, token):
-            raise HTTPException(403, f"The header {VERIFY} is missing.")
-        if not _find(service, job_id).verify:
-            raise HTTPException(403, "This is a user's job; only verify jobs are deleted this way.")
-        service.jobs.delete(job_id)
-        service.storage.drop(job_id)
+        """Delete all files of a job that has ended. Whoever has its link may do so; /status says EXPIRED then."""
+        job = _find(service, job_id)
+        if is_verify(service, token) and job.verify:
+            service.jobs.delete(job.id)
+            service.storage.drop(job.id)
+        elif job.ended_wall is None:
+            raise HTTPException(409, "The job has not ended; cancel it first.")
+        else:
+            service.storage.drop(job.id)
+            Lifetime(service.database, service.clock).forget([job.id])
         return Response(status_code=204)
 
 

@@ -19,7 +19,7 @@ _TOOL = "/usr/local/sbin/farrier-release"
 
 
 def run(
-    place: Annotated[str, typer.Argument(metavar="STACK/SERVICE", help="For example knee/web.")],
+    place: Annotated[str, typer.Argument(metavar="STACK/SERVICE", help="For example demo/web.")],
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="Program and arguments.")],
     limit: Annotated[str, typer.Option("--limit", "-l", help="The host, as the inventory names it.")],
     inventory: Annotated[str, typer.Option("--inventory", "-i", help="The inventory.")] = "inventory/hosts.yml",

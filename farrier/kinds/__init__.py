@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from farrier.kinds import asgi, celery, redis
+from farrier.kinds import asgi, celery, redis, timer
 from farrier.kinds.base import Kind
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (asgi.KIND, celery.KIND, redis.KIND)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (asgi.KIND, celery.KIND, redis.KIND, timer.KIND)}
 
-AnyService = Annotated[asgi.Asgi | celery.Celery | redis.Redis, Field(discriminator="kind")]
+AnyService = Annotated[asgi.Asgi | celery.Celery | redis.Redis | timer.Timer, Field(discriminator="kind")]

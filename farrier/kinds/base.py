@@ -42,13 +42,18 @@ class Service(Strict):
     )
 
 
-class PythonService(Service):
+class CodeService(Service):
     """Keys of the kinds that run Python code of one of the stack's sources in one of its envs."""
 
-    app: PythonTarget = Field(description="What to run: `module:name`, or `module:factory()`.")
     env: Name = Field(description="The env (a key under `envs`) that it runs in.")
     source: Name = Field("app", description="The source (a key under `sources`) that holds the module.")
     secrets: list[Name] = Field([], description="Secrets (keys under `secrets`) that its processes may read.")
+
+
+class PythonService(CodeService):
+    """Keys of the kinds that keep an application running."""
+
+    app: PythonTarget = Field(description="What to run: `module:name`, or `module:factory()`.")
     stop_timeout: Duration = Field(30, description="How long work in hand may go on at a stop, before it is killed.")
 
 
@@ -63,6 +68,7 @@ class Surroundings:
     prefixes: Mapping[str, str]  # env -> prefix
     code: Mapping[str, str]  # source -> folder
     anchors: Mapping[str, str]  # service -> the unit that others start after
+    public_url: str  # where people find the stack; empty where nobody does
     environment: Mapping[str, str]  # for every process that runs the stack's code
     secrets: tuple[str, ...]  # credentials for every process that runs the stack's code
     given: frozenset[str]  # secrets of the stack file whose value the host's variables hold
@@ -123,15 +129,18 @@ def common(name: str, service: Service, around: Surroundings) -> dict[str, Any]:
     }
 
 
-def python_context(name: str, service: PythonService, around: Surroundings) -> dict[str, Any]:
-    """What the unit templates of the Python kinds are given besides: program, code, variables, credentials."""
+def code_context(name: str, service: CodeService, around: Surroundings) -> dict[str, Any]:
+    """What the unit templates of the kinds that run code are given besides: env, code, variables, credentials."""
     own = {"FARRIER_STACK": around.stack, "FARRIER_SERVICE": name, "FARRIER_STATE": around.state}
     credentials = (*around.secrets, *(secret for secret in service.secrets if secret in around.given))
     return common(name, service, around) | {
         "prefix": around.prefixes[service.env],
         "code": around.code[service.source],
-        "app": service.app,
-        "stop_timeout": service.stop_timeout,
         "environment": own | dict(around.environment) | service.environment,
         "credentials": {secret: f"{around.credentials}/{secret}" for secret in credentials},
     }
+
+
+def python_context(name: str, service: PythonService, around: Surroundings) -> dict[str, Any]:
+    """The same for an application that is kept running."""
+    return code_context(name, service, around) | {"app": service.app, "stop_timeout": service.stop_timeout}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from farrier import paths
 from farrier.kinds.asgi import Asgi
-from farrier.kinds.base import PythonService
+from farrier.kinds.base import CodeService, PythonService
 from farrier.kinds.celery import Celery
 from farrier.load import Loaded
 from farrier.problems import Problem, nearest
@@ -77,7 +77,7 @@ def _name(loaded: Loaded) -> Iterator[Problem]:
 def _references(loaded: Loaded) -> Iterator[Problem]:
     stack = loaded.stack
     for name, service in stack.services.items():
-        if not isinstance(service, PythonService):
+        if not isinstance(service, CodeService):
             continue
         yield from _known(loaded, ("services", name, "env"), service.env, stack.envs, "env")
         yield from _known(loaded, ("services", name, "source"), service.source, stack.sources, "source")

@@ -212,6 +212,7 @@ class _StackResolver:
             prefixes=self._prefixes(),
             code=self._code(),
             anchors=self._anchors(),
+            public_url=self._public_url(),
             environment=self._environment(),
             secrets=(*secrets, _VERIFY_TOKEN.name),
             given=self.given,
@@ -238,7 +239,16 @@ class _StackResolver:
             environment["FARRIER_QUEUES"] = ",".join(queues)
         if self.config:
             environment["FARRIER_PIPELINES"] = next(iter(self.config))
-        return environment
+        return environment | self.stack.environment
+
+    def _public_url(self) -> str:
+        """Where people find the stack; empty where nobody does."""
+        route = next(iter(self._routes()), None)
+        if route is None:
+            return ""
+        port = self.inputs.host.https_port
+        host = f"[{route.host}]" if ":" in route.host else route.host
+        return f"https://{host}{'' if port == 443 else f':{port}'}{route.path}".rstrip("/")
 
     def _config(self) -> dict[str, str]:
         """The pipelines file, named by its hash, so that the units that read it restart when it changes."""

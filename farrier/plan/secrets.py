@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from farrier.host import PREFIX, Host
 from farrier.kinds import KINDS
-from farrier.kinds.base import PythonService
+from farrier.kinds.base import CodeService
 from farrier.load import Loaded
 from farrier.models import Manifest
 from farrier.problems import Problem, nearest
@@ -46,7 +46,7 @@ def _names(loaded: Loaded) -> Iterator[Problem]:
             message = f"'{name}' is the name of a secret that Farrier makes itself; choose another one"
             yield loaded.document.problem(("secrets", name), message)
     for service, each in loaded.stack.services.items():
-        for index, name in enumerate(each.secrets if isinstance(each, PythonService) else ()):
+        for index, name in enumerate(each.secrets if isinstance(each, CodeService) else ()):
             if name not in declared:
                 message = f"unknown secret '{name}': {nearest(name, list(declared))}"
                 yield loaded.document.problem(("services", service, "secrets", index), message)

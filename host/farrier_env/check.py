@@ -6,7 +6,7 @@ import base64
 import csv
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 from farrier_env.request import Depth
 
 MARKER = ".ready"
+_THREADS = 4
 _SHOWN = 5  # problems that a message lists
 
 
@@ -48,8 +49,10 @@ def file_damages(prefix: Path, depth: Depth) -> list[str]:
     """Files that are not as the packages' own records say."""
     hashed = [*conda_files(prefix), *pip_files(prefix)] if depth == "full" else list(conda_files(prefix))
     sized = [] if depth == "full" else list(pip_files(prefix))
-    with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock
-        found = [problem for problem in pool.map(_hash_problem, hashed) if problem]
+    # Hashing releases the interpreter lock; a task for each of thousands of small files would cost more than it gains.
+    with ThreadPoolExecutor(_THREADS) as pool:
+        shares = pool.map(_hash_problems, (hashed[start::_THREADS] for start in range(_THREADS)))
+        found = sorted(problem for share in shares for problem in share)
     return found + [problem for problem in map(_size_problem, sized) if problem]
 
 
@@ -88,7 +91,7 @@ def sha256(path: Path) -> str | None:
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while block := file.read(1 << 20):
+            while block := file.read(1 << 16):
                 digest.update(block)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -102,6 +105,10 @@ def _pip_records(prefix: Path) -> list[Path]:
 def _hexadecimal(digest: str) -> str | None:
     kind, _, value = digest.partition("=")
     return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex() if kind == "sha256" else None
+
+
+def _hash_problems(files: Iterable[Expected]) -> list[str]:
+    return [problem for file in files if (problem := _hash_problem(file))]
 
 
 def _hash_problem(expected: Expected) -> str | None:

@@ -18,30 +18,19 @@ ENV_KEYS = ("name", "id", "prefix", "lock", "pip", "disk")
 
 
 class ActionModule(ActionBase):
-    """`envs[].lock` and `envs[].pip` are paths here and texts in the module.
-
-    `todo` is what the probe of the host found to do: where that is nothing, no module is sent.
-    """
+    """`envs[].lock` and `envs[].pip` are paths here and texts in the module."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ansible's entry."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         args = dict(self._task.args)
         root = Path(args.pop("root"))
-        if args.pop("todo", None) == []:
-            return result | {"changed": False, "msg": "all present", "envs": [present(env) for env in args["envs"]]}
         args["envs"] = [with_texts(env, root) for env in args["envs"]]
         tools = installer(REPOSITORY)
         args["tools_requirements"], args["tools_sources"], args["tools_content"] = tools
         with heartbeat(Display().display, "installing environments"):
             result.update(self._execute_module("conda_envs", module_args=args, task_vars=task_vars))
         return result
-
-
-def present(env: Mapping[str, Any]) -> dict[str, Any]:
-    """What the module says of an env that is whole."""
-    known = {key: env[key] for key in ("name", "id", "prefix")}
-    return known | {"state": "present", "problems": [], "seconds": 0.0}
 
 
 def with_texts(env: Mapping[str, Any], root: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from farrier import git
-from farrier.guard import PRODUCTION, remedy, unguarded
+from farrier.guard import PRODUCTION, personal_logs, remedy, unguarded
 from farrier.planning import Planned, planned
 from farrier.problems import InvalidInput
 from farrier.who import who
@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
         """Refuse what must not go to production; only warn where there is a reason, and in check mode."""
         commit = made.tree.commit
         exported = git.Checkout(commit, pushed=git.is_pushed(root, commit)) if commit else None
-        found = unguarded(host, made.channel, git.checkout(root), exported)
+        found = [*unguarded(host, made.channel, git.checkout(root), exported), *personal_logs(made.plan)]
         if not found:
             return []
         refusal = InvalidInput(found)

@@ -11,13 +11,11 @@ from farrier.plan.model import Front
 
 
 class ActionModule(ActionBase):
-    """`front`: the plan's front; `todo`: what the probe of the host found to do. Nothing to do: nothing is sent."""
+    """`front`: the plan's front."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Render and send."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        if self._task.args.get("todo") == []:
-            return result | {"changed": False, "written": []}
         files = written(front_files(Front.model_validate(self._task.args["front"])))
         result.update(self._execute_module("host_files", module_args={"files": files}, task_vars=task_vars))
         result.pop("invocation", None)

@@ -15,15 +15,13 @@ Json = dict[str, Any]
 
 
 class ActionModule(ActionBase):
-    """`todo`: what the probe of the host found to do. No call of the module when that is nothing, else one or two."""
+    """`files_root`: the folder on the controller that `file:` sources are relative to; the rest is the module's."""
 
     def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         """Ansible's entry."""
         result: Json = super().run(tmp, task_vars)
         args = dict(self._task.args)
         folder = Path(args.pop("files_root"))
-        if args.pop("todo", None) == []:
-            return result | {"changed": False, "models": [present(model) for model in args["models"]]}
         tokens = {"tokens": args.pop("tokens", None) or {}}
         found: Json = self._execute_module("models", module_args={**args, "look": True}, task_vars=task_vars)
         if found.get("failed") or not found["changed"] or self._task.check_mode:
@@ -48,11 +46,6 @@ class ActionModule(ActionBase):
             self._transfer_file(str(path), sent[digest])
         self._fixup_perms2((folder, *sent.values()))  # readable for the user that the task becomes
         return sent
-
-
-def present(model: Json) -> Json:
-    """What the module says of a model that is whole."""
-    return {"id": model["id"], "version": model["version"], "state": "present"}
 
 
 def local_files(models: list[Json], wanted: list[str], folder: Path) -> Iterator[tuple[str, Path]]:

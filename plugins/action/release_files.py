@@ -18,16 +18,13 @@ class ActionModule(ActionBase):
     """Arguments.
 
     `plan`: the plan as the action `farrier_plan` gives it; `version`: the second part of a new release id; `tree`: the
-    repository that the stack files were read from, if not this one; `locks`: a folder that is looked into first;
-    `state`: the host's state as the probe found it. Where every stack's release is staged and live, nothing is sent.
+    repository that the stack files were read from, if not this one; `locks`: a folder that is looked into first.
     """
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Stage all stacks of the plan."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        state, given = self._task.args.get("state"), self._task.args
-        if state and state["todo"]["files"] == []:
-            return result | {"changed": False, "releases": state["staged"], "diff": []}
+        given = self._task.args
         root = Path(self._loader.get_basedir())
         try:
             plan = Plan.model_validate(given["plan"])

@@ -15,13 +15,11 @@ from farrier.tool import tool_files
 
 
 class ActionModule(ActionBase):
-    """`plan`, whose stacks have commands; `todo`: what the probe of the host found to do, or nothing is sent."""
+    """`plan`: its stacks have commands; the rest of the files is this repository's."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Read the package and send it in one module call."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        if self._task.args.get("todo") == []:
-            return result | {"changed": False, "written": []}
         files = tool_files(Path(self._loader.get_basedir()), Plan.model_validate(self._task.args["plan"]))
         result.update(self._execute_module("host_files", module_args={"files": files}, task_vars=task_vars))
         result.pop("invocation", None)

@@ -9,7 +9,13 @@ import pytest
 from tests.e2e.site import Site
 
 # Unit and the exposure that it may have at most, in systemd's points of ten.
-EXPOSURES = {"knee-web.service": 1.5, "hello-web.service": 1.5, "knee-redis.service": 1.5, "knee-worker@0.service": 2.0}
+EXPOSURES = {
+    "knee-web.service": 1.5,
+    "hello-web.service": 1.5,
+    "knee-redis.service": 1.5,
+    "knee-worker@0.service": 2.0,
+    "knee-cleanup.service": 1.5,
+}
 
 
 @pytest.mark.parametrize("unit", EXPOSURES)

@@ -66,3 +66,29 @@ def test_a_file_that_is_no_scan_is_told_on_the_page(page: Page, tmp_path: Path) 
     page.get_by_role("button", name="Analyse").click()
     page.locator("#problem").wait_for(state="visible", timeout=10_000)
     assert page.locator("#problem").inner_text().strip()
+
+
+def test_the_form_offers_what_the_stack_file_declares(site: Site, page: Page) -> None:
+    page.locator("#models select").wait_for()
+    offered = page.request.get(f"{site.url}/models").json()
+    assert page.locator("#models option").count() == len(offered["segmentation_models"])
+    shown = {name for name, option in offered["pipelines"][0]["options"].items() if not option["recorded"]}
+    fields = page.locator("#upload [name]").evaluate_all("found => found.map((each) => each.name)")
+    assert set(fields) == shown | {"file", "email", "retain_results"}
+
+
+def test_a_job_is_cancelled(site: Site, page: Page) -> None:
+    with site.jobs_held():
+        page.set_input_files("#file", PHANTOM)
+        page.get_by_role("button", name="Analyse").click()
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Cancel this job").click(timeout=_WITHIN)
+        page.get_by_role("heading", name="Cancelled").wait_for(timeout=10_000)
+
+
+def test_the_api_is_shown_and_loads_nothing_that_the_policy_forbids(page: Page) -> None:
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.get_by_role("link", name="the API").click()
+    page.locator(".opblock-post", has_text="/upload").wait_for(timeout=20_000)
+    assert said == []

@@ -44,6 +44,12 @@ class Database:
         with self._reader.connect() as connection:
             yield connection
 
+    def checkpoint(self) -> None:
+        """Bring SQLite's log into the database and empty it: what was deleted would stay in it for a while."""
+        if self._reader.dialect.name == "sqlite":
+            with self._reader.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Close all pooled connections."""
         self._engine.dispose()

@@ -40,7 +40,7 @@ def server_engine(url: URL, *, lock: float = LOCK_SECONDS, **options: Any) -> En
     given = url.query.get("options", "")
     own = f"-c lock_timeout={int(lock * 1000)} -c idle_in_transaction_session_timeout={IDLE_SECONDS * 1000}"
     arguments = {"connect_timeout": CONNECT_SECONDS, "application_name": "farrier", "options": f"{given} {own}"}
-    return create_engine(url, pool_pre_ping=True, connect_args=arguments, **options)
+    return create_engine(url, pool_pre_ping=True, connect_args=arguments, hide_parameters=True, **options)
 
 
 def server_clock(url: URL) -> Clock:

@@ -17,7 +17,9 @@ def file_engine(
     file: Path | None, *, busy: float = BUSY_SECONDS, writes: bool = True, pool: type[Pool] | None = None
 ) -> Engine:
     """Connections to a database file, or to one in memory; for one that writes, every transaction owns the lock."""
-    engine = create_engine(URL.create("sqlite", database=str(file) if file else None), poolclass=pool)
+    engine = create_engine(
+        URL.create("sqlite", database=str(file) if file else None), poolclass=pool, hide_parameters=True
+    )
 
     def prepare(connection: Any, _record: Any) -> None:
         # SQLAlchemy, not the driver, decides when a transaction begins.
@@ -25,6 +27,8 @@ def file_engine(
         connection.execute(f"PRAGMA busy_timeout={int(busy * 1000)}")
         # FULL: an accepted job must survive a power cut, not only a crash.
         connection.execute("PRAGMA synchronous=FULL")
+        # What is deleted or blanked is overwritten, too: it may have been somebody's address.
+        connection.execute("PRAGMA secure_delete=ON")
 
     event.listen(engine, "connect", prepare)
     if writes:

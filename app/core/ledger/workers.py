@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, delete, insert, select, update
+from sqlalchemy import and_, delete, func, insert, select, update
 
 from app.core.ledger.clock import Clock
 from app.core.ledger.database import Database
@@ -35,6 +35,13 @@ class Workers:
         alive = and_(workers.c.boot_id == self._clock.boot_id, workers.c.alive_until > self._clock.now())
         with self._database.read() as connection:
             return set(connection.execute(select(workers.c.queue).where(alive)).scalars())
+
+    def alive(self) -> dict[str, int]:
+        """How many live workers each queue has."""
+        alive = and_(workers.c.boot_id == self._clock.boot_id, workers.c.alive_until > self._clock.now())
+        query = select(workers.c.queue, func.count()).where(alive).group_by(workers.c.queue)
+        with self._database.read() as connection:
+            return {str(row[0]): int(row[1]) for row in connection.execute(query)}
 
     def idle_queues(self) -> set[str]:
         """The queues that a live worker serves which holds no job, and was not told to end."""

@@ -1,12 +1,14 @@
 // The page of the knee site: upload a scan, follow its job, show the result. The address (?job=…) holds which job is shown.
 
-const LIMIT = 600 * 1024 * 1024;
+import * as options from "./form.js";
+
 const ASK_EVERY = 1000; // ms between two questions about a job
 const part = (id) => document.getElementById(id);
 const [form, file, drop, submit] = [part("upload"), part("file"), part("drop"), part("upload").querySelector("button")];
 let shown = null; // id of the job that is being followed
 let chosen = null; // the File to upload
 let said = "";
+let files = { suffixes: [".zip", ".dcm", ".nii.gz", ".nii", ".nrrd"], limit_bytes: 600 * 1024 * 1024 }; // until /models has answered
 let source = null; // what the site pushes about the shown job
 
 function show(element, visible) { element.hidden = !visible; }
@@ -26,6 +28,8 @@ function state(title, detail, percent) {
 
 function megabytes(bytes) { return bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`; }
 
+function limit() { return `${Math.floor(files.limit_bytes / 1024 ** 2)} MB`; }
+
 function duration(seconds) {
   if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
   const minutes = Math.round(seconds / 60);
@@ -43,9 +47,10 @@ function choose(picked) {
   chosen = null;
   problem("");
   if (picked) {
-    if (!/\.nii(\.gz)?$/i.test(picked.name)) problem(`“${picked.name}” is not NIfTI: choose a file named .nii or .nii.gz.`);
+    const known = files.suffixes.some((suffix) => picked.name.toLowerCase().endsWith(suffix));
+    if (!known) problem(`“${picked.name}” is of no kind that this site reads: choose a file named ${files.suffixes.join(", ")}.`);
     else if (picked.size === 0) problem(`“${picked.name}” is empty.`);
-    else if (picked.size > LIMIT) problem(`“${picked.name}” has ${megabytes(picked.size)}; this site accepts up to 600 MB.`);
+    else if (picked.size > files.limit_bytes) problem(`“${picked.name}” has ${megabytes(picked.size)}; this site accepts up to ${limit()}.`);
     else chosen = picked;
   }
   part("chosen").textContent = chosen ? `${chosen.name} (${megabytes(chosen.size)})` : "";
@@ -57,6 +62,7 @@ function start() { // the empty form
   shown = null;
   source?.close();
   form.reset();
+  options.reset();
   choose(null);
   document.title = "Knee MRI analysis";
   show(part("job"), false);
@@ -69,6 +75,7 @@ function openJob(number) {
   show(part("result"), false);
   show(part("again"), number !== "");
   show(part("keep"), number !== "");
+  show(part("cancel"), false);
   part("job").classList.remove("failed");
   part("number").textContent = number && `Job ${number.slice(0, 8)}`;
 }
@@ -80,6 +87,7 @@ function answerOf(request) {
 function upload() {
   const request = new XMLHttpRequest(); // fetch cannot tell how much has been sent
   const body = new FormData();
+  for (const [name, value] of options.values(form)) body.append(name, value);
   body.append("file", chosen);
   openJob("");
   state("Uploading", `${chosen.name} (${megabytes(chosen.size)})`, 0);
@@ -110,16 +118,19 @@ function refuse(text) {
 
 const views = {
   queued(job) {
+    show(part("cancel"), true);
     const place = job.queue_position === 1 ? "next in the queue" : `number ${job.queue_position} in the queue`;
     state("Waiting", `Your scan is ${place}. Expected to be done in about ${duration(job.estimated_wait)}.`, null);
     say(`Waiting, ${place}.`);
   },
   processing(job) {
+    show(part("cancel"), true);
     const left = job.progress_percent > 0 ? ` About ${duration(job.estimated_remaining)} left.` : "";
     state("Analysing", `Step ${job.current_step} of ${job.total_steps}: ${job.step_name}.${left}`, job.progress_percent);
     say(`Analysing, step ${job.current_step} of ${job.total_steps}.`);
   },
   complete(job) {
+    show(part("cancel"), false);
     state("Done", `The analysis took ${duration(job.processing_time)}.`);
     part("volumes").replaceChildren(...Object.entries(job.summary.volumes_mm3 || {}).map(row));
     part("download").href = job.download_url.replace(/^\//, "");
@@ -128,6 +139,11 @@ const views = {
     say("Done. The result is below.");
   },
   error(job) {
+    show(part("cancel"), false);
+    if (job.error_code === "CANCELLED") {
+      state("Cancelled", "This job was cancelled; nothing of it is worked on any more.");
+      return say("Cancelled.");
+    }
     part("job").classList.add("failed");
     state("The analysis failed", `${job.error_message} (${job.error_code})`);
     say("The analysis failed.");
@@ -187,6 +203,18 @@ async function follow(id) {
   }
 }
 
+async function cancel() {
+  if (!confirm("Cancel this job? What was done so far is lost.")) return;
+  try {
+    const answer = await fetch(`cancel/${encodeURIComponent(shown)}`, { method: "POST" });
+    const body = await answer.json();
+    if (answer.ok) views[body.status](body);
+    else part("detail").textContent = body.detail;
+  } catch {
+    part("detail").textContent = "The site does not answer just now, so the job was not cancelled. Please try again.";
+  }
+}
+
 function route() {
   const id = new URLSearchParams(location.search).get("job");
   if (id) follow(id);
@@ -201,5 +229,11 @@ for (const kind of ["dragenter", "dragover"]) {
 for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
 drop.addEventListener("drop", (event) => { event.preventDefault(); choose(event.dataTransfer.files[0]); });
 part("again").addEventListener("click", () => { history.pushState(null, "", location.pathname); start(); file.focus(); });
+part("cancel").addEventListener("click", cancel);
 addEventListener("popstate", route);
+options.load().then((told) => {
+  files = told;
+  part("limit").textContent = limit();
+  file.accept = [...files.suffixes, ".gz"].join(); // browsers know one dot only
+}).catch(() => {}); // without options the form still sends a scan, with the defaults
 route();

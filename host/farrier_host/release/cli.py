@@ -84,6 +84,10 @@ _KEEP: Argument = (
         "help": "releases of a stack that stay besides the live one and the one before (%(default)s)",
     },
 )
+_RESTORED: Argument = (
+    "--restored",
+    {"action": "store_true", "help": "its database was put back from a snapshot: go by the schema that is in it now"},
+)
 _REST: dict[str, Any] = {"nargs": argparse.REMAINDER}
 _COMMAND: Argument = ("command", _REST | {"metavar": "-- COMMAND", "help": "program and arguments"})
 _ARGUMENTS: Argument = ("arguments", _REST | {"metavar": "-- ARGUMENTS", "help": "for the command"})
@@ -103,7 +107,7 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.Namespace, Layout], int], str, tu
         "rollback",
         commands.rollback,
         "Bring back the release before, or the one named.",
-        (_STACK, _ANY_RELEASE, _WHO, _WHY, _WORKERS, _JSON),
+        (_STACK, _ANY_RELEASE, _RESTORED, _WHO, _WHY, _WORKERS, _JSON),
     ),
     (
         "run",

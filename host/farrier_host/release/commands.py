@@ -103,7 +103,7 @@ def collect_releases(options: argparse.Namespace, layout: Layout) -> int:
 def rollback(options: argparse.Namespace, layout: Layout) -> int:
     """Bring a release back."""
     known(layout, options.stack)
-    order = Order(_who(options), options.reason, options.workers)
+    order = Order(_who(options), options.reason, options.workers, restored=options.restored)
     return _told(Deployer(layout, options.stack, order, _say_aside).rollback(options.release), options)
 
 

@@ -58,6 +58,7 @@ class Order:
     workers: str = "follow"
     confirm_within: int = 600  # seconds
     verify: bool = False  # also when nothing changed
+    restored: bool = False  # the database was put back from a snapshot
 
 
 class Deployer:
@@ -88,6 +89,8 @@ class Deployer:
         """Bring a release back, the one before where none is named; its gates are its proof. Raises Refused."""
         with lock.hold(self.layout, self.stack, self.order.who, "rollback"):
             self._await_end()
+            if self.order.restored:
+                self.transaction.forget_database()
             target = self._target(state.load(self.layout, self.stack), release)
             outcome = Outcome(self.stack, target, "rolled back", changed=True)
             return self._noted("rollback", outcome, partial(self._go_back, outcome))

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 from farrier_host.release import files, migration, state, systemd, timers
-from farrier_host.release.bridge import Bridge
 from farrier_host.release.decide import decide
 from farrier_host.release.files import FileSet, Refused
-from farrier_host.release.health import missing, outdated, strangers
 from farrier_host.release.layout import Layout
 from farrier_host.release.state import ACTIVATING, CONFIRMED, UNCONFIRMED, State
 from farrier_host.release.step import Step
-from farrier_host.release.steps import Way
 from farrier_host.release.systemd import Failed
-from farrier_host.release.workers import FOLLOW, Workers, still_behind
+from farrier_host.release.ways import Ways
+from farrier_host.release.workers import FOLLOW, still_behind
 
 Say = Callable[[str], None]
 
@@ -28,6 +26,7 @@ class Transaction:
 
     def __init__(self, layout: Layout, stack: str, say: Say) -> None:
         self.layout, self.stack, self.say = layout, stack, say
+        self._ways = Ways(layout, stack, say)
 
     def activate(self, release: str, confirm_within: int, who: str = "", mode: str = FOLLOW) -> State:
         """Make `release` live; on a failed step the release before it comes back and Failed is raised.
@@ -47,7 +46,7 @@ class Transaction:
             try:
                 self._migrate(plan)
                 # What the old release started is in its plan; where that was deleted, the new one's is the best guess.
-                way = self._way([before.active, release], release)
+                way = self._ways.between([before.active, release], release)
                 way.mode = mode
                 self._carry_out(way.steps([]))
                 files.point_current(self.layout, self.stack, release)
@@ -82,6 +81,11 @@ class Transaction:
         with self.lock():
             self.save(replace(state.load(self.layout, self.stack), proven=True))
 
+    def forget_database(self) -> None:
+        """What is remembered of its schema is not so any more; each release's own program looks for itself."""
+        with self.lock():
+            self.save(replace(state.load(self.layout, self.stack), database={}))
+
     def back(self, reason: str, only: str | None = None) -> State:
         """Take an unconfirmed release back (`only`: if it is still that one). Raises Refused when all is confirmed."""
         with self.lock():
@@ -114,7 +118,7 @@ class Transaction:
         old = files.of_release(self.layout, self.stack, now.previous)
         alone = files.alone_texts(self.layout, self.stack, now.alone_before, now.earlier)
         old = replace(old, units={**old.units, **alone})
-        failed = self._live(now.active, now.previous)
+        failed = self._ways.live(now.active, now.previous)
         # What starts at boot is set anew as a whole: the crash may have come between a unit and its link.
         gone = decide(failed, old)
         systemd.disable([*gone.remove, *gone.retire])
@@ -133,9 +137,9 @@ class Transaction:
         """Bring the live release to what it should be: its files, and every unit up."""
         try:
             self._migrate(files.read_plan(self.layout, self.stack, release))
-            way = self._way([release], release)
+            way = self._ways.between([release], release)
             way.mode = mode
-            self._carry_out(way.steps(self._leftovers([release])), is_noted=False)
+            self._carry_out(way.steps(self._ways.leftovers([release])), is_noted=False)
         except (Failed, OSError) as error:
             self._leave_alone(now)
             unit = error.unit if isinstance(error, Failed) else self.stack
@@ -173,45 +177,6 @@ class Transaction:
             return now
         return self._restore("it was never confirmed, and another activation began")
 
-    def _way(
-        self,
-        releases: list[str | None],
-        to: str | None,
-        touched: Iterable[str] | None = None,
-        more: Mapping[str, str] | None = None,
-    ) -> Way:
-        """From what `releases` put live to the release `to`, and `more` unit files."""
-        old, new = self._live(*releases), files.of_release(self.layout, self.stack, to)
-        new = replace(new, units={**new.units, **(more or {})})
-        seen = systemd.look({*old.instances(), *new.instances()})
-        plan = files.read_plan(self.layout, self.stack, to) if to else None
-        up = {unit: each for unit, each in seen.items() if each.is_up}
-        actions = decide(
-            old,
-            new,
-            touched=None if touched is None else frozenset(touched),
-            outdated={*(outdated(plan, up) if plan else ()), *strangers(new, seen)},
-            stopped={unit for unit, each in seen.items() if each.is_down},
-            between={unit for unit, each in seen.items() if not each.is_up and not each.is_down},
-        )
-        way = Way(self.layout, old, new, actions, Workers(self.layout, self.say))
-        if plan is not None and to is not None:
-            way.plan, way.folder = plan, self.layout.release(self.stack, to)
-        # What an administrator disabled or masked stays down.
-        way.down = frozenset(
-            unit for unit, each in seen.items() if each.is_kept_down and unit not in actions.enable and not each.is_up
-        )
-        return way
-
-    def _leftovers(self, releases: Iterable[str | None]) -> list[Bridge]:
-        """Second generations that are still there."""
-        found: dict[str, Bridge] = {}
-        for release in releases:
-            with suppress(Refused):
-                plan = files.read_plan(self.layout, self.stack, release) if release else {}
-                found |= {spec["unit"]: Bridge(self.layout, spec) for spec in plan.get("bridges", [])}
-        return [bridge for bridge in found.values() if bridge.is_untidy()]
-
     def _carry_out(self, steps: Iterable[Step], *, is_noted: bool = True) -> None:
         for step in steps:
             if step.touches and is_noted:
@@ -235,10 +200,10 @@ class Transaction:
         previous = failed.previous
         self.say(f"going back to {previous or 'nothing (there was no release before)'}")
         try:
-            way = self._way_back(failed)
+            way = self._ways.back(failed)
         except Refused as error:
             return self._stay(failed, f"{reason}\nNothing to go back to: {error}", is_whole=not was_half_way)
-        for step in way.steps(self._leftovers([failed.active, previous])):
+        for step in way.steps(self._ways.leftovers([failed.active, previous])):
             try:
                 self._carry_out([step], is_noted=False)
             except Failed as error:
@@ -255,16 +220,6 @@ class Transaction:
         timers.look_away(self.stack)
         self._let_follow(after)
         return after
-
-    def _way_back(self, failed: State) -> Way:
-        """From a failed release to the one before. Raises Refused when that cannot run any more."""
-        previous = failed.previous
-        if previous:
-            gone = missing(self.layout, files.read_plan(self.layout, self.stack, previous))
-            if gone:
-                raise Refused(f"release {previous} needs what is gone: {', '.join(gone)}")
-        alone = files.alone_texts(self.layout, self.stack, failed.alone_before, failed.earlier)
-        return self._way([failed.active, previous], previous, failed.touched, alone)
 
     def _stay(self, failed: State, told: str, *, is_whole: bool) -> State:
         """There is no way back: what is live stays, and is brought to its end where it was half-way."""
@@ -283,15 +238,6 @@ class Transaction:
         """Have the workers watched that follow later, and the real job run that no worker was free for."""
         if now.followers or (now.active and not now.proven):
             systemd.start_later(f"farrier-follow@{self.stack}.service")
-
-    def _live(self, *releases: str | None) -> FileSet:
-        """What is live, whichever of the releases put it there; the first knows best what its files start."""
-        of = FileSet()
-        for release in releases:
-            with suppress(Refused):  # its folder was deleted: what it started is not known
-                each = files.of_release(self.layout, self.stack, release)
-                of = FileSet(starts=each.starts | of.starts, changes=each.changes | of.changes)
-        return files.live(self.layout, self.stack, of)
 
     def save(self, new: State) -> State:
         """Write the state down."""

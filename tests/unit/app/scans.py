@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
 import stat
 import struct
 import zipfile
@@ -112,9 +113,9 @@ def encrypted(files: Mapping[str, bytes]) -> bytes:
     return bytes(data)
 
 
-def bomb(size: int) -> bytes:
-    """A small zip of one huge file of zeros, and of a good series."""
-    return zipped(series() | {"zeros": bytes(size)})
+def bomb(size: int, noise: int = 0) -> bytes:
+    """A small zip of one huge file of zeros, of a good series, and of bytes that cannot be packed."""
+    return zipped(series() | {"zeros": bytes(size), "noise": random.Random(1).randbytes(noise)})
 
 
 def real_dicom(names: Iterable[str]) -> dict[str, bytes]:

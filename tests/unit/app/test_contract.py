@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 
 from app.core.ledger import Jobs
+from app.core.multipart import Form
 from app.core.rate import client_hash, retry_after
+from app.core.service import open_service
+from app.core.storage import new_job_id
+from app.knee.upload import _accept
 from app.knee.web import create_app
 from tests.unit.app.running_site import TOKEN, knee_pipeline
 from tests.unit.app.scans import nifti
@@ -88,7 +93,8 @@ def test_model_chooses_its_pipeline(environment: dict[str, str]) -> None:
         ({"retain_results": "2"}, "retain_results: '2' is not allowed; give true or false"),
         ({"email": "somebody"}, "email: 'somebody' is no e-mail address"),
         ({"email": "a@b.example\r\nBcc: c@d.example"}, "is no e-mail address"),
-        ({"email": "a" * 300 + "@b.example"}, "is no e-mail address"),
+        ({"email": "a" * 65 + "@b.example"}, "is no e-mail address"),
+        ({"email": "a@" + "b" * 253}, "is no e-mail address"),
         ({"shoe_size": "44"}, "shoe_size: there is no such option here; this pipeline's options:"),
     ],
 )
@@ -100,11 +106,17 @@ def test_wrong_value_is_refused_with_what_is_allowed(
     assert uploads(environment) == []
 
 
-def test_email_and_the_wish_to_keep_the_scan_reach_the_ledger(client: TestClient, site_jobs: Jobs) -> None:
+@pytest.mark.parametrize(("timer", "kept_email"), [("knee-mail.timer", "me@knee.example"), ("", None)])
+@pytest.mark.usefixtures("environment")
+def test_email_where_mail_is_sent_and_the_wish_to_keep_the_scan_reach_the_ledger(
+    monkeypatch: pytest.MonkeyPatch, site_jobs: Jobs, timer: str, kept_email: str | None
+) -> None:
+    monkeypatch.setenv("FARRIER_MAIL_TIMER", timer)
+    client = TestClient(create_app())
     _, kept = upload(client, "a.nii", SCAN, data={"email": " me@knee.example ", "retain_results": "on"})
     _, plain = upload(client, "a.nii", SCAN, data={"email": "", "retain_results": ""})
     jobs = [site_jobs.find(body["job_id"]) for body in (kept, plain)]
-    assert [(job.email, job.keep_input) for job in jobs if job] == [("me@knee.example", True), (None, False)]
+    assert [(job.email, job.keep_input) for job in jobs if job] == [(kept_email, True), (None, False)]
 
 
 def test_stats_count_users_jobs_and_not_the_deploys(client: TestClient, site_jobs: Jobs) -> None:
@@ -156,7 +168,24 @@ def test_refused_uploads_do_not_count(environment: dict[str, str], monkeypatch: 
     del environment
     monkeypatch.setenv("FARRIER_RATE_LIMIT", "1")
     client = TestClient(create_app())
-    assert [upload(client, "a.nii", content)[0] for content in (b"", b"x", SCAN, SCAN)] == [400, 400, 201, 429]
+    # The last is refused unread.
+    assert [upload(client, "a.nii", content)[0] for content in (b"", b"x", SCAN, b"")] == [400, 400, 201, 429]
+
+
+def test_uploads_that_come_in_at_the_same_time_count_too(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del environment
+    monkeypatch.setenv("FARRIER_RATE_LIMIT", "1")
+    service = open_service(os.environ)
+    ids = [new_job_id() for _ in range(2)]
+    for job_id in ids:
+        service.storage.begin_upload(job_id).write_bytes(SCAN)
+    form = Form("a.nii", len(SCAN))
+    _accept(service, ids[0], form, "somebody")
+    with pytest.raises(HTTPException) as refused:
+        _accept(service, ids[1], form, "somebody")
+    assert refused.value.status_code == 429
 
 
 def test_ledger_knows_no_address(client: TestClient, site_jobs: Jobs, environment: dict[str, str]) -> None:

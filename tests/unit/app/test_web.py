@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import sqlite3
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from app.core.ledger.sqlite import FILE
 from app.core.storage import Storage
 from app.knee.web import create_app
 from tests.unit.app.running_site import PHANTOM, TOKEN
-from tests.unit.app.scans import nifti as header
+from tests.unit.app.scans import nifti
 from tests.unit.app.uploads import LIMIT, upload, uploads
 
 PART = b"--x\r\nContent-Disposition: form-data; %s\r\n\r\n"
@@ -33,7 +34,7 @@ def test_upload_is_accepted_and_waits(client: TestClient, environment: dict[str,
     waits = {"estimated_wait": 480, "estimated_wait_seconds": 480}
     assert asked == {"job_id": second["job_id"], "status": "queued", "queue_position": 2, **waits}
     stored = Path(environment["FARRIER_STATE"]) / "uploads" / first["job_id"] / "input.nii.gz"
-    assert stored.read_bytes() == PHANTOM.read_bytes()
+    assert gzip.decompress(stored.read_bytes())[352:] == gzip.decompress(PHANTOM.read_bytes())[352:]  # the voxels
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_upload_is_accepted_and_waits(client: TestClient, environment: dict[str,
     ],
 )
 def test_options(client: TestClient, site_jobs: Jobs, data: dict[str, str], status: int, text: str) -> None:
-    code, body = upload(client, "a.nii", header(10, 11, 12), data=data)
+    code, body = upload(client, "a.nii", nifti(10, 11, 12), data=data)
     assert (code, text in body.get("detail", "")) == (status, True), body
     if code == 201:
         job = site_jobs.find(body["job_id"])
@@ -80,7 +81,7 @@ def test_broken_forms_are_refused(
 def test_file_over_the_limit_is_refused_with_and_without_announcement(
     client: TestClient, environment: dict[str, str]
 ) -> None:
-    status, body = upload(client, "a.nii", header(10, 11, 12) + bytes(LIMIT))
+    status, body = upload(client, "a.nii", nifti(10, 11, 12) + bytes(LIMIT))
     assert (status, "larger than" in body["detail"]) == (413, True)
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.nii"\r\n\r\n'
     chunks = (part for part in [head, *[bytes(65536)] * (LIMIT // 65536 + 2), b"\r\n--x--\r\n"])
@@ -91,7 +92,7 @@ def test_file_over_the_limit_is_refused_with_and_without_announcement(
 
 def test_full_disk_is_told_before_the_upload(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Storage, "free", lambda _: 1000)
-    status, body = upload(client, "a.nii", header(10, 11, 12))
+    status, body = upload(client, "a.nii", nifti(10, 11, 12))
     assert (status, "no room" in body["detail"]) == (507, True)
 
 
@@ -111,14 +112,14 @@ def test_trouble_while_accepting_is_told_and_leaves_nothing(
         raise error
 
     monkeypatch.setattr(Jobs, "submit", fail)
-    answer = client.post("/upload", files={"file": ("a.nii", header(10, 11, 12))})
+    answer = client.post("/upload", files={"file": ("a.nii", nifti(10, 11, 12))})
     assert answer.status_code == status
     assert ("retry-after" in answer.headers) is (status != 500)
     assert uploads(environment) == []
 
 
 def test_job_is_shown_through_its_states(client: TestClient, site_jobs: Jobs, environment: dict[str, str]) -> None:
-    job_id = upload(client, "a.nii", header(10, 11, 12))[1]["job_id"]
+    job_id = upload(client, "a.nii", nifti(10, 11, 12))[1]["job_id"]
     assert client.get(f"/download/{job_id}").status_code == 400
     job = site_jobs.claim_next(["knee"], "w", 30)
     assert job is not None
@@ -141,7 +142,7 @@ def test_job_is_shown_through_its_states(client: TestClient, site_jobs: Jobs, en
 
 
 def test_failed_job_tells_message_and_code(client: TestClient, site_jobs: Jobs) -> None:
-    job_id = upload(client, "a.nii", header(10, 11, 12))[1]["job_id"]
+    job_id = upload(client, "a.nii", nifti(10, 11, 12))[1]["job_id"]
     job = site_jobs.claim_next(["knee"], "w", 30)
     assert job is not None
     site_jobs.fail(job, code="TIMEOUT", message="too slow")
@@ -150,7 +151,7 @@ def test_failed_job_tells_message_and_code(client: TestClient, site_jobs: Jobs) 
 
 
 def test_waiting_and_running_jobs_are_cancelled_and_told_so(client: TestClient, site_jobs: Jobs) -> None:
-    running, waiting, next_one = (upload(client, "a.nii", header(10, 11, 12))[1]["job_id"] for _ in range(3))
+    running, waiting, next_one = (upload(client, "a.nii", nifti(10, 11, 12))[1]["job_id"] for _ in range(3))
     job = site_jobs.claim_next(["knee"], "w", 30)
     assert job is not None
     for job_id in (running, waiting):
@@ -167,7 +168,7 @@ def test_waiting_and_running_jobs_are_cancelled_and_told_so(client: TestClient, 
 
 @pytest.mark.parametrize(("state", "end"), [("done", "publish"), ("failed", "fail")])
 def test_job_that_has_ended_cannot_be_cancelled(client: TestClient, site_jobs: Jobs, state: str, end: str) -> None:
-    job_id = upload(client, "a.nii", header(10, 11, 12))[1]["job_id"]
+    job_id = upload(client, "a.nii", nifti(10, 11, 12))[1]["job_id"]
     job = site_jobs.claim_next(["knee"], "w", 30)
     assert job is not None
     assert (
@@ -190,9 +191,9 @@ def test_unknown_is_404_as_json(client: TestClient, path: str) -> None:
 
 
 def test_verify_token_must_be_right(client: TestClient, site_jobs: Jobs) -> None:
-    status, body = upload(client, "a.nii", header(10, 11, 12), headers={"x-farrier-verify": "guess"})
+    status, body = upload(client, "a.nii", nifti(10, 11, 12), headers={"x-farrier-verify": "guess"})
     assert (status, "token" in body["detail"]) == (403, True)
-    _, body = upload(client, "a.nii", header(10, 11, 12), headers={"x-farrier-verify": TOKEN})
+    _, body = upload(client, "a.nii", nifti(10, 11, 12), headers={"x-farrier-verify": TOKEN})
     job = site_jobs.find(body["job_id"])
     assert job is not None
     assert job.verify
@@ -219,7 +220,7 @@ def test_ready_names_what_is_missing(
 def test_job_that_nobody_cut_at_its_limits_is_named(
     client: TestClient, site_jobs: Jobs, environment: dict[str, str]
 ) -> None:
-    _, body = upload(client, "a.nii", header(10, 11, 12))
+    _, body = upload(client, "a.nii", nifti(10, 11, 12))
     assert site_jobs.claim_next(["knee"], "w 1 1 1", 5000.0) is not None
     assert client.get("/health/ready").json()["checks"]["jobs"] == "ok"
     with sqlite3.connect(Path(environment["FARRIER_STATE"]) / "ledger" / FILE) as ledger:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from farrier.git import Checkout
-from farrier.guard import unguarded
+from farrier.guard import personal_logs, unguarded
 
 HEAD = "1a2b3c4" + "0" * 33
 OLD = "9f8e7d6" + "0" * 33
@@ -52,3 +54,13 @@ def test_what_speaks_against_production(
 def test_many_changed_files_are_counted_not_listed() -> None:
     (problem,) = unguarded("pegasus", "stable", Checkout(HEAD, tuple("abcdefgh"), pushed=True))
     assert "a, b, c, d, e and 3 more: commit, stash or remove them" in str(problem)
+
+
+@pytest.mark.parametrize(("value", "services"), [("true", ["web", "worker"]), ("false", []), ("", [])])
+def test_logs_that_name_users_are_told(repository: Any, jobs: str, value: str, services: list[str]) -> None:
+    repository.stack("knee", f"{jobs}environment: {{PII_LOGGING_ENABLED: '{value}'}}\n")
+    found = [str(problem) for problem in personal_logs(repository.plan("knee"))]
+    assert found == [
+        f"stack: knee.services.{name}: PII_LOGGING_ENABLED is on: logs would name users and their files; take it out"
+        for name in services
+    ]

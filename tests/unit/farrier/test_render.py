@@ -19,7 +19,14 @@ services:
   web: {kind: asgi, app: "hello:make()", env: app, after: {redis: healthy}, routes: [{path: /jobs}]}
   worker: {kind: celery, app: hello:celery, env: other, queues: [fast], after: {redis: healthy}}
 """
+TIDY = "  tidy: {kind: timer, run: hello, env: app, every: 5m, after: {redis: healthy}}\npipelines:"
 TEMPLATES = Path(__file__).parents[3] / "systemd"
+
+
+@pytest.fixture
+def timed(jobs: str) -> str:
+    """A stack of every kind."""
+    return jobs.replace("pipelines:", TIDY)
 
 
 def files_of(repository: Any, text: str, name: str = "knee") -> dict[str, str]:
@@ -82,6 +89,27 @@ def test_values_reach_the_process_as_written(value: str, word: str) -> None:
     assert exec_word(value) == word.replace("$", "$$")
 
 
+def test_a_timer_is_started_and_what_it_runs_is_not(repository: Any, timed: str) -> None:
+    repository.stack("knee", timed)
+    (stack,) = repository.plan("knee").stacks
+    starts = {unit.file: unit.starts for unit in stack.units if unit.service == "tidy"}
+    assert starts == {"knee-tidy.timer": ("knee-tidy.timer",), "knee-tidy.service": ()}
+    units = release_files(stack, TEMPLATES)
+    assert "OnUnitActiveSec=300\n" in units["units/knee-tidy.timer"]
+    assert "/bin/python -m hello\n" in units["units/knee-tidy.service"]
+    assert "FARRIER_TIDY_TIMER=knee-tidy.timer" in units["units/knee-web.service"]
+
+
+@pytest.mark.parametrize(("egress", "walls"), [("none", True), ("internet", False)])
+def test_a_timers_program_reaches_only_the_host_itself_unless_it_says_so(
+    repository: Any, timed: str, egress: str, walls: bool
+) -> None:
+    service = files_of(repository, timed.replace("every: 5m", f"every: 5m, egress: {egress}"))[
+        "units/knee-tidy.service"
+    ]
+    assert ("IPAddressDeny=any" in service) is walls
+
+
 def test_a_line_break_cannot_add_a_directive() -> None:
     with pytest.raises(ValueError, match="line break"):
         exec_word("x\nExecStartPre=/bin/rm")
@@ -97,7 +125,7 @@ def test_prefixes_get_their_own_handles(repository: Any, small: str) -> None:
     assert "reverse_proxy unix//run/farrier/knee/web.live.sock" in text
 
 
-def test_systemd_accepts_every_unit(repository: Any, jobs: str, tmp_path: Path) -> None:
+def test_systemd_accepts_every_unit(repository: Any, timed: str, tmp_path: Path) -> None:
     """A stand-in root, where every program that a unit starts is an empty file."""
     root = tmp_path / "root"
     units = root / "etc" / "systemd" / "system"
@@ -105,7 +133,7 @@ def test_systemd_accepts_every_unit(repository: Any, jobs: str, tmp_path: Path) 
     (root / "usr/lib/systemd/system").mkdir(parents=True)
     subprocess.run(["cp", "-r", "/lib/systemd/system/.", root / "usr/lib/systemd/system"], check=True)
     names = []
-    for path, text in files_of(repository, jobs).items():
+    for path, text in files_of(repository, timed).items():
         if path.startswith("units/"):
             name = Path(path).name.replace("@.", "@0.")
             (units / name).write_text(text)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from farrier_host.release.deploy import Outcome, as_json
-from plugins.action.stack_release import nothing_to_do, standing
+from plugins.action.stack_release import live, nothing_to_do, patience, standing
 
 RELEASES = {"demo": "r1", "other": "r2"}
 
@@ -37,3 +37,13 @@ def test_anything_else_is_the_hosts_to_say(changes: dict[str, Any]) -> None:
 def test_the_answer_is_the_one_of_farrier_release() -> None:
     said = ["demo: release r1 is live, and all is well with it"]
     assert standing("demo", "r1") == as_json(Outcome("demo", "r1", "nothing to do", said=said))
+
+
+def test_what_is_live_is_meant_of_the_stacks_of_the_plan_alone() -> None:
+    plan = {"stacks": [{"name": "demo"}, {"name": "new"}]}
+    assert live(plan, state()) == {"demo": "r1"}
+
+
+@pytest.mark.parametrize(("within", "seconds"), [([], 600), ([60, 60], 600), ([300, 300], 720)])
+def test_a_release_is_kept_as_long_as_its_proofs_may_take(within: list[int], seconds: int) -> None:
+    assert patience({"stacks": [{"verify": [{"within": each}]} for each in within]}) == seconds

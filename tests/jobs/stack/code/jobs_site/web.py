@@ -8,7 +8,7 @@ from typing import Any
 from anyio import to_thread
 from fastapi import FastAPI, HTTPException, Request
 
-from app.core.ledger import NewJob
+from app.core.ledger import Job, NewJob
 from app.core.service import Service, await_service
 from app.core.storage import new_job_id
 from app.core.web import create_web
@@ -17,7 +17,7 @@ from app.core.web import create_web
 def create_app() -> FastAPI:
     """`POST /submit/{pipeline}`: the body is the job's input; `GET /status/{id}`: what the ledger says."""
     service = await_service(os.environ)
-    app = create_web("Jobs", service)
+    app = create_web("Jobs", service, _told)
 
     @app.post("/submit/{pipeline}")
     async def submit(pipeline: str, request: Request) -> dict[str, str]:
@@ -32,9 +32,13 @@ def create_app() -> FastAPI:
         job = service.jobs.find(job_id)
         if job is None:
             raise HTTPException(404, "There is no such job.")
-        return {"state": job.state, "attempt": job.attempt, "error": job.error_message}
+        return _told(job)
 
     return app
+
+
+def _told(job: Job) -> dict[str, Any]:
+    return {"state": job.state, "attempt": job.attempt, "error": job.error_message}
 
 
 def _accept(service: Service, pipeline: str, body: bytes) -> str:
@@ -42,10 +46,10 @@ def _accept(service: Service, pipeline: str, body: bytes) -> str:
     try:
         service.storage.begin_upload(job_id).write_bytes(body)
         service.storage.accept_upload(job_id, ".txt")
-        job = service.jobs.submit(NewJob(job_id, service.settings.queues[0], pipeline, "input.txt", {}), sent=True)
+        job = service.jobs.submit(NewJob(job_id, service.settings.queues[0], pipeline, "input.txt", {}))
     except BaseException:
         service.storage.drop(job_id)
         raise
-    if not service.send(job.id, job.queue):
-        service.jobs.mark_unsent(job.id)
+    if service.send(job.id, job.queue):
+        service.jobs.mark_sent(job.id)
     return job.id

@@ -1,0 +1,1 @@
+"""`<stack>-admin`: an administrator's look at an application's ledger, and a hand in it."""
