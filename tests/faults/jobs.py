@@ -104,7 +104,7 @@ FAULTS = (
     ),
     Fault("`systemctl reboot` of the host", _AGAIN, causes.rebooted),
     Fault(
-        "clock of our units an hour on and an hour back",
+        "clock of web and workers an hour on and an hour back",
         f"{_ONCE}, in its first attempt",
         causes.clock_stepped,
         causes.clock_of_our_own,
