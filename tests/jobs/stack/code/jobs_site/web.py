@@ -46,10 +46,10 @@ def _accept(service: Service, pipeline: str, body: bytes) -> str:
     try:
         service.storage.begin_upload(job_id).write_bytes(body)
         service.storage.accept_upload(job_id, ".txt")
-        job = service.jobs.submit(NewJob(job_id, service.settings.queues[0], pipeline, "input.txt", {}), sent=True)
+        job = service.jobs.submit(NewJob(job_id, service.settings.queues[0], pipeline, "input.txt", {}))
     except BaseException:
         service.storage.drop(job_id)
         raise
-    if not service.send(job.id, job.queue):
-        service.jobs.mark_unsent(job.id)
+    if service.send(job.id, job.queue):
+        service.jobs.mark_sent(job.id)
     return job.id
