@@ -108,7 +108,7 @@ def test_dicom_series_gives_figures_tables_and_a_picture(tmp_path: Path) -> None
     assert (picture.shape[0], picture.shape[2]) == (320, 3)
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 6
     assert not (work / "dicom").exists()
-    assert not list(tmp_path.rglob("*.txt"))
+    assert not [*tmp_path.rglob("evil.txt"), *tmp_path.rglob("readme.txt")]
     assert b"Doe" not in (work / "scan.mha").read_bytes()
 
 
