@@ -113,7 +113,7 @@ clean:  ## remove all that any target made: hosts, network, image cache, build/,
 
 PYTHON_CODE := $(wildcard app farrier host molecule plugins stacks tests)
 
-SCRIPTS = $$(git ls-files --cached --others --exclude-standard | xargs grep -slE '^\#!/bin/(ba)?sh' --)
+SCRIPTS = $$(git ls-files --cached --others --exclude-standard | xargs awk 'FNR == 1 && /^\#!\/bin\/(ba)?sh/ { print FILENAME } { nextfile }')
 
 .PHONY: lint
 lint: .venv  ## ruff, mypy, yamllint, shellcheck, ansible-lint; all findings at once
