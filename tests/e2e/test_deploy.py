@@ -41,7 +41,8 @@ def test_the_list_of_tasks_reads_like_a_table_of_contents(site: Site) -> None:
     phases = ["Plan", "preflight", "base", "conda", "models", "stack", "caddy", "release"]
     places = [listed.index(f"{phase} :" if phase != "Plan" else "Plan\t") for phase in phases]
     assert places == sorted(places)
-    tasks = [line for line in listed.splitlines() if "TAGS:" in line and "Validating arguments" not in line]
+    no_work = ("Validating arguments", "Leave it where nothing is to be done")
+    tasks = [line for line in listed.splitlines() if "TAGS:" in line and not any(name in line for name in no_work)]
     assert len(tasks) <= 20
 
 
