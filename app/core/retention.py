@@ -25,7 +25,9 @@ from app.core.storage import Storage, Stray
 
 log = logging.getLogger(__name__)
 Each = TypeVar("Each")
-STRAY_AGE = 3600.0  # seconds without a change after which files that belong to no job are abandoned
+# Seconds without a change after which files that belong to no job are abandoned. It is the wall clock's time, which may
+# be stepped by an hour while an upload comes in; the reaper, whose clock nobody steps, drops a dead upload sooner.
+STRAY_AGE = 6 * 3600.0
 AT_ONCE = 500  # jobs asked of the ledger, and noted, at a time
 
 

@@ -144,7 +144,7 @@ def test_what_belongs_to_no_job_goes_once_it_is_old_and_what_belongs_to_one_stay
         storage.begin_upload(job_id).write_bytes(b"scan")
         storage.accept_upload(job_id, ".nii")
         storage.log(job_id).touch()
-    old = wall_time.time() - 4000
+    old = wall_time.time() - 7 * 3600
     for path in (storage.root / "uploads" / unknown[0], *(storage.root / "uploads" / unknown[0]).iterdir()):
         os.utime(path, (old, old))
     os.utime(storage.log(unknown[0]), (old, old))
