@@ -29,7 +29,7 @@ PHANTOM = ROOT / "stacks" / "knee" / "fixtures" / "phantom.nii.gz"
 _BIN = Path(sys.executable).parent
 _CA = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
 _HOLD = "/run/hold-jobs"
-_STEPS = "pkill -{} -u knee -f '(core/launch.py|envs/pipeline-)'"
+_STEPS = "pkill -{} -u knee -f '^/opt/farrier/envs/pipeline-'"  # the step's own program, and not its launcher
 _HOLDING = f"while [ -e {_HOLD} ]; do {_STEPS.format('STOP')}; sleep 0.05; done"
 # What a refused deploy must leave as it was: every file that Farrier or apt could write, and every process of a stack.
 _FINGERPRINT = (
@@ -136,7 +136,7 @@ class Site:
     def held(self) -> int:
         """How many jobs' steps are stopped now."""
         return int(
-            self.host.run("ps -o stat= -o args= -u knee | grep -Ec '^T.*(core/launch.py|envs/pipeline-)'").stdout
+            self.host.run("ps -o stat= -o args= -u knee | grep -Ec '^T[^ ]* +/opt/farrier/envs/pipeline-'").stdout
         )
 
     def statuses(self, stack: str = "knee") -> dict[str, Any]:

@@ -92,7 +92,7 @@ class Submission:
         text = f"job {number} of {id(self)}"
         while True:
             try:
-                answer = await self.client.post(f"/jobs/submit/{pipeline}", text.encode(), chunked=False)
+                answer = await self.client.post(f"/engine/submit/{pipeline}", text.encode(), chunked=False)
             except Lost as lost:
                 self.refused.append(str(lost))
                 await asyncio.sleep(PAUSE)
@@ -109,7 +109,7 @@ class Submission:
     async def _ask(self, job: str) -> None:
         """What a job's status is said to be; an end is remembered, so that another one later is found out."""
         try:
-            said: dict[str, Any] = json.loads(await self.client.get(f"/jobs/status/{job}"))
+            said: dict[str, Any] = json.loads(await self.client.get(f"/engine/status/{job}"))
         except Lost:
             return
         if said["state"] in ENDS:

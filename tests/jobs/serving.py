@@ -73,7 +73,7 @@ class JobsHost:
 
     def wait_until_serving(self) -> None:
         """Wait until all that a job needs is there."""
-        self.site.wait_until_serving("/jobs/health/ready", within=120)
+        self.site.wait_until_serving("/engine/health/ready", within=120)
 
     def restarts(self) -> str:
         """How often systemd restarted each unit."""
