@@ -108,7 +108,7 @@ def main() -> int:
     try:
         run = clean_up(service)
     except OperationalError as error:
-        log.error("the ledger cannot be used just now (%s); the next run does what is due", error.orig)  # noqa: TRY400
+        log.error("the ledger cannot be used just now (%s); the next run does what is due", error.orig)  # noqa: TRY400 - no trace helps
         return 0
     log.info("deleted: originals of %d jobs, %d expired jobs, %d abandoned folders", *_counts(run))
     for why in run.failed:

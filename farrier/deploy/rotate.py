@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Annotated
 
 import typer
 
-from farrier.deploy.outcome import EXIT_CODES, Result, of_answer, worst
-from farrier.deploy.rollback import lines
+from farrier.deploy.answered import tell
+from farrier.deploy.outcome import EXIT_CODES, Result
 from farrier.deploy.runner import Play
 from farrier.deploy.session import Interrupted, answers, need_inventory
-from farrier.deploy.show import last_lines
 from farrier.who import who
 
 
@@ -33,17 +30,7 @@ def rotate(
     except Interrupted:
         typer.echo("interrupted; what the host does goes on, or goes on when this is run again", err=True)
         raise typer.Exit(Result.INTERRUPTED.code) from None
-    results = {host: of_answer(answer.answer or {}, answer.code) for host, answer in found.items()}
-    result = worst(results.values())
-    if as_json:
-        hosts = {host: answer.answer or {"error": answer.error} for host, answer in found.items()}
-        typer.echo(json.dumps({"result": result.word, "exit_code": result.code, "hosts": hosts}, indent=2))
-    for host, answer in found.items() if not as_json else ():
-        for line in lines(host, stack, answer, results[host]):
-            typer.echo(line, file=sys.stdout if results[host].code in (0, 3) else sys.stderr)
-    if not found:
-        typer.echo("\n".join(last_lines(ended.output)), err=True)
-    raise typer.Exit(result.code)
+    raise typer.Exit(tell(found, ended, stack, as_json=as_json))
 
 
 rotate.__doc__ = f"{rotate.__doc__}\n\n{EXIT_CODES}"

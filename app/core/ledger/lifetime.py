@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, insert, or_, select, update
 
 from app.core.ledger.clock import Clock
 from app.core.ledger.database import Database
@@ -32,8 +32,8 @@ class Lifetime:
         over = or_(jobs.c.expires_wall <= self._clock.wall(), jobs.c.expires_wall.is_(None))
         return self._ended(over & jobs.c.expired_wall.is_(None))
 
-    def _ended(self, condition: object) -> list[Job]:
-        query = select(jobs).where(and_(jobs.c.state.in_(ENDED), condition)).order_by(jobs.c.seq)  # type: ignore[arg-type]
+    def _ended(self, condition: ColumnElement[bool]) -> list[Job]:
+        query = select(jobs).where(and_(jobs.c.state.in_(ENDED), condition)).order_by(jobs.c.seq)
         with self._database.read() as connection:
             return [job_from(dict(row)) for row in connection.execute(query).mappings()]
 

@@ -40,6 +40,12 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> 
     raise AssertionError(f"not within {seconds:g} s: {what}")
 
 
+def holding_pipeline(folder: Path) -> dict[str, Any]:
+    """The pipeline of `slow_step`, as the stack's file has it."""
+    steps = [{"name": "hold", "timeout": 60}]
+    return {"title": "Hold", "python": sys.executable, "code": str(slow_step(folder)), "steps": steps}
+
+
 def slow_step(folder: Path) -> Path:
     """A pipeline whose one step waits until the file `go` is there; it notes each start in `starts`."""
     steps = folder / "slow/steps"

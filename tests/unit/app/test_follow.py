@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import redis
 
 from app.core.events import CHANNEL
 from tests.unit.app.followers import Follower, following, until
-from tests.unit.app.running_site import PASSWORD, TOKEN, Site, slow_step, wait_for
+from tests.unit.app.running_site import PASSWORD, TOKEN, Site, holding_pipeline, wait_for
 
 MANY = 200
 ALL = ["queued", "processing", "complete"]
@@ -24,12 +23,7 @@ ALL = ["queued", "processing", "complete"]
 
 @pytest.fixture
 def pipeline(tmp_path: Path) -> dict[str, Any]:
-    return {
-        "title": "Hold",
-        "python": sys.executable,
-        "code": str(slow_step(tmp_path)),
-        "steps": [{"name": "hold", "timeout": 60}],
-    }
+    return holding_pipeline(tmp_path)
 
 
 def client(site: Site) -> httpx.AsyncClient:

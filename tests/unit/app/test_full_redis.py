@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 import redis
 
 from tests.unit.app.disks import Disk, small_disk
-from tests.unit.app.running_site import PASSWORD, Site, slow_step, wait_for
+from tests.unit.app.running_site import PASSWORD, Site, holding_pipeline, wait_for
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -26,8 +25,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 @pytest.fixture
 def pipeline(disk: Disk, tmp_path: Path) -> dict[str, Any]:
     del disk  # mounted before Redis starts
-    steps = [{"name": "hold", "timeout": 60}]
-    return {"title": "Hold", "python": sys.executable, "code": str(slow_step(tmp_path)), "steps": steps}
+    return holding_pipeline(tmp_path)
 
 
 def refuses(site: Site) -> bool:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,12 @@ from typing import Any
 import pytest
 
 from app.core.worker import HOPELESS
-from tests.unit.app.running_site import TOKEN, Site, is_running, slow_step, wait_for
+from tests.unit.app.running_site import TOKEN, Site, holding_pipeline, is_running, wait_for
 
 
 @pytest.fixture
 def pipeline(tmp_path: Path) -> dict[str, Any]:
-    return {
-        "title": "Hold",
-        "python": sys.executable,
-        "code": str(slow_step(tmp_path)),
-        "steps": [{"name": "hold", "timeout": 60}],
-    }
+    return holding_pipeline(tmp_path)
 
 
 def _children(pid: int) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 from app.core.ledger import Place
 from tests.unit.app.places import environment_of
-from tests.unit.app.running_site import Site, is_running, slow_step, wait_for
+from tests.unit.app.running_site import Site, holding_pipeline, is_running, wait_for
 
 
 @pytest.fixture
@@ -22,8 +21,7 @@ def kind() -> str:
 
 @pytest.fixture
 def pipeline(tmp_path: Path) -> dict[str, Any]:
-    steps = [{"name": "hold", "timeout": 60}]
-    return {"title": "Hold", "python": sys.executable, "code": str(slow_step(tmp_path)), "steps": steps}
+    return holding_pipeline(tmp_path)
 
 
 @pytest.fixture

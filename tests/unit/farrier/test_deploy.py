@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from farrier.deploy.answered import lines
 from farrier.deploy.interrupt import Interrupt
 from farrier.deploy.outcome import Result, of_answer, result_of, worst
-from farrier.deploy.rollback import lines
 from farrier.deploy.runner import environment_for
 from farrier.deploy.session import Answer, answer_of, is_sign_of_life
 from farrier.deploy.show import Log, View, summary
