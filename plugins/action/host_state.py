@@ -11,6 +11,8 @@ from ansible.plugins.action import ActionBase
 
 from farrier import probe
 from farrier.front import front_files, written
+from farrier.nvidia.decide import line
+from farrier.nvidia.look import Look
 from farrier.plan.model import Plan
 from farrier.problems import InvalidInput
 from farrier.tool import tool_files
@@ -44,7 +46,14 @@ class ActionModule(ActionBase):
         state = self._ask(probe.program(root, request))
         state["todo"] = probe.todo(plan, state, tool_files(root, plan), written(front_files(plan.front)))
         result["ansible_facts"] = {"farrier_state": state}
+        self._say_what_drives(str((task_vars or {})["inventory_hostname"]), state["gpu"])
         return result
+
+    def _say_what_drives(self, host: str, gpu: dict[str, Any]) -> None:
+        """One line where no driver is needed; elsewhere the role `nvidia` has more to say."""
+        look = Look.model_validate(gpu)
+        if look.driver is None:
+            self._display.display(f"{host}: {line(look, declared=False)}")
 
     def _ask(self, program: bytes) -> dict[str, Any]:
         done = self._low_level_execute_command(_PYTHON, in_data=program)
