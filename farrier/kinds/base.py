@@ -6,11 +6,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from farrier import paths
 from farrier.plan.model import Bridge, Credential, Gate, Unit
-from farrier.values import Duration, EnvironmentName, Line, Name, PythonTarget, Size
+from farrier.values import (
+    Capability,
+    Card,
+    CardCount,
+    Duration,
+    EnvironmentName,
+    Line,
+    Memory,
+    Name,
+    PythonTarget,
+    Size,
+)
 
 
 class Strict(BaseModel):
@@ -26,6 +37,52 @@ class Limits(Strict):
         None, ge=2**20, description="Memory above which the kernel ends a process of the service: `512M`."
     )
     cpu: float | None = Field(None, ge=0.01, le=4096, description="CPU cores: `2`, `0.5`.")
+
+
+class Gpus(Strict):
+    """GPU cards of the host, for this service alone or, with `memory`, a share of each; each replica gets its own.
+
+    `all` alone is short for `{count: all}`.
+    """
+
+    count: CardCount | None = Field(
+        None, description="How many cards; `all`: every one that is nobody's. 1 if not set."
+    )
+    cards: list[Card] = Field(
+        [],
+        description="Certain cards in place of a number, each by its place in `farrier_gpus` or by its PCI address.",
+    )
+    memory: Memory | None = Field(
+        None, description="A share of this size on each card; others may have the rest. The whole card, if not set."
+    )
+    min_capability: Capability | None = Field(None, description='The oldest card that will do: `"7.0"`.')
+    without: Literal["cpu", "skip", "fail"] = Field(
+        "fail",
+        description="On a host that has no GPU for its stacks: `cpu` runs the service all the same; `skip` leaves it "
+        "out, with what comes after it; `fail` refuses.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        if value == "all":
+            return {"count": "all"}
+        if not isinstance(value, Mapping | Gpus):
+            raise ValueError("write all, or what it needs: {count: 1, memory: 8G}")  # noqa: TRY004 - pydantic tells it
+        return value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Gpus:
+        if self.cards and self.count is not None:
+            raise ValueError("write either count or cards")
+        if len(set(self.cards)) != len(self.cards):
+            raise ValueError("cards names one card twice")
+        return self
+
+    @property
+    def number(self) -> int:
+        """How many cards a replica gets, where that is a number: cards that are named, or `all`, are not counted."""
+        return self.count if isinstance(self.count, int) else 1
 
 
 class Service(Strict):
@@ -54,6 +111,7 @@ class PythonService(CodeService):
     """Keys of the kinds that keep an application running."""
 
     app: PythonTarget = Field(description="What to run: `module:name`, or `module:factory()`.")
+    gpus: Gpus | None = Field(None, description="GPU cards that it gets: see `services.<name>.gpus`. `all`, for short.")
     stop_timeout: Duration = Field(30, description="How long work in hand may go on at a stop, before it is killed.")
 
 
