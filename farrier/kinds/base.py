@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from farrier import paths
-from farrier.plan.model import Bridge, Credential, Gate, Unit
+from farrier.plan.model import Bridge, Credential, Gate, GpuCard, GpuShare, Unit
 from farrier.values import (
     Capability,
     Card,
@@ -114,6 +114,10 @@ class PythonService(CodeService):
     gpus: Gpus | None = Field(None, description="GPU cards that it gets: see `services.<name>.gpus`. `all`, for short.")
     stop_timeout: Duration = Field(30, description="How long work in hand may go on at a stop, before it is killed.")
 
+    def units(self, stack: str, name: str) -> tuple[str, ...]:
+        """The services of systemd that it becomes, each of which gets cards of its own."""
+        return (f"{stack}-{name}.service",)
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -130,6 +134,8 @@ class Surroundings:
     environment: Mapping[str, str]  # for every process that runs the stack's code
     secrets: tuple[str, ...]  # credentials for every process that runs the stack's code
     given: frozenset[str]  # secrets of the stack file whose value the host's variables hold
+    gpus: Mapping[str, GpuShare] = field(default_factory=dict)  # unit -> its cards; none for a unit without
+    cards: Sequence[GpuCard] = ()  # of the host, by index
 
     def unit(self, service: str, suffix: str = ".service") -> str:
         """The name of a service's unit: `<stack>-<service>.service`."""
@@ -200,5 +206,15 @@ def code_context(name: str, service: CodeService, around: Surroundings) -> dict[
 
 
 def python_context(name: str, service: PythonService, around: Surroundings) -> dict[str, Any]:
-    """The same for an application that is kept running."""
-    return code_context(name, service, around) | {"app": service.app, "stop_timeout": service.stop_timeout}
+    """The same for an application that is kept running; `gpu` is for units that have cards, see gpu_context."""
+    own = {"app": service.app, "stop_timeout": service.stop_timeout, "gpu": None}
+    return code_context(name, service, around) | own
+
+
+def gpu_context(share: GpuShare, around: Surroundings) -> dict[str, Any]:
+    """What a unit template must know of the unit's cards."""
+    cards = [around.cards[index] for index in share.cards]
+    return {
+        "cards": [{"index": card.index, "pci": card.pci, "minor": card.minor} for card in cards],
+        "memory": share.memory,
+    }
