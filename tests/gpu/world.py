@@ -135,6 +135,9 @@ def put(folder: Path, world: World) -> None:
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        if name == "kmsg":  # a log grows; whoever reads it keeps it open
+            path.write_text(text, encoding="utf-8")
+            continue
         new = path.with_name(f".{path.name}")
         new.write_text(text, encoding="utf-8")
         new.rename(path)
@@ -170,7 +173,7 @@ def show(host: Host, world: World) -> None:
     tree = f"tree-{secrets.token_hex(4)}"
     link = f"mv new/proc {tree} && ln -s {tree} link && mv -T link proc"
     old = f"find . -maxdepth 1 -name 'tree-*' ! -name {tree} -exec rm -r {{}} +"
-    _run(host, f"cd {_KEPT} && {link} && mv new/cards.json new/kmsg new/nvml . && rmdir new && {old}")
+    _run(host, f"cd {_KEPT} && {link} && mv new/cards.json new/nvml . && cat new/kmsg >kmsg && rm -r new && {old}")
 
 
 def _send(host: Host, files: dict[str, bytes], folder: str) -> None:
