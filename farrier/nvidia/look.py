@@ -47,6 +47,7 @@ class Driver(Found):
     packages: dict[str, Package]
     preferences: str
     sources: str
+    persistent: bool
     secure_boot: bool
     enrolled: bool
     indexes: tuple[str, ...]

@@ -2,52 +2,55 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from farrier.nvidia import files
 from farrier.nvidia.choose import asked
-from farrier.nvidia.decide import Decision, decide
+from farrier.nvidia.decide import Decision, Next, afterwards, decide, with_remedy
 from farrier.nvidia.look import Look, System
 from farrier.nvidia.settings import Settings
 
-DECLARED = "/etc/farrier/gpus.json"
+_KEY = "3bf863cc.pub"  # EB69 3B30 35CD 5710 E231 E123 A4B4 6996 3BF8 63CC
 
 
 class Task:
-    """One task's arguments: `state` (the probe's), `settings`, and `gpus`, the cards that the plan gives away."""
+    """One task's arguments: `state` (the probe's), `settings`, and `gpus`, the cards that the plan gives away.
+
+    `gpu`: a later look than the state's.
+    """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.look = Look.model_validate(given.get("gpu") or given["state"]["gpu"])
         self.system = System.model_validate(given["state"]["os"])
         self.settings = Settings.model_validate(given["settings"])
-        self.gpus: list[dict[str, Any]] = given["gpus"]
-        self.decision: Decision = decide(self.look, self.system, self.settings, declared=bool(self.gpus))
+        self.decision: Decision = decide(self.look, self.system, self.settings, declared=bool(given["gpus"]))
 
-    def decided(self) -> dict[str, Any]:
-        """The decision for the next tasks: files by path, names for apt."""
-        found: dict[str, Any] = {"install": self.decision.install, "files": self._files(), "apt_files": {}, "ask": []}
+    def left(self) -> Next:
+        """What is to be done when the driver is installed; nothing on a host that is left alone."""
         driving, driver = self.decision.driving, self.look.driver
         if driving is None or driver is None:
-            return found | {"provider": "", "hold": [], "key": ""}
+            return Next()
+        return with_remedy(afterwards(driver, driving.provider), allowed=self.settings.reboot == "auto")
+
+    def decided(self) -> dict[str, Any]:
+        """The decision for the next tasks: files by path, names for apt.
+
+        `ready`: nothing at all is to be done about the driver.
+        """
+        driving, driver = self.decision.driving, self.look.driver
+        if driving is None or driver is None:
+            return {"install": False, "ready": True}
         texts = {
             files.SOURCES: files.sources(driving.provider, self.system, driver.indexes, driver.sources),
             files.UNATTENDED: files.unattended(driving.provider),
             files.PERSISTENCE: files.persistence(),
         }
-        key = f"{files.repository(self.system)}3bf863cc.pub" if driving.provider == "nvidia_repo" else ""
-        return found | {
-            "apt_files": {path: _file(text) for path, text in texts.items() if text},
+        return {
+            "install": self.decision.install,
+            "ready": not self.decision.install and not self.left().say and driver.persistent,
+            "apt_files": {path: {"content": text, "mode": "0644"} for path, text in texts.items() if text},
             "ask": list(asked(driving, driver)),
-            "provider": driving.provider,
             "hold": list(driving.hold),
-            "key": key,
+            "key": f"{files.repository(self.system)}{_KEY}" if driving.provider == "nvidia_repo" else "",
         }
-
-    def _files(self) -> dict[str, dict[str, str]]:
-        return {DECLARED: _file(json.dumps(self.gpus, indent=2) + "\n")} if self.gpus else {}
-
-
-def _file(text: str) -> dict[str, str]:
-    return {"content": text, "mode": "0644"}

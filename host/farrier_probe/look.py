@@ -25,6 +25,7 @@ def look(request: Json) -> Json:
         packages = pool.submit(machine.packages, request["packages"])
         front_up = pool.submit(release.is_up_and_enabled, "caddy.service")
         gpu = pool.submit(farrier_gpu.look)
+        watched = pool.submit(release.is_up_and_enabled, "farrier-gpus.service") if request["gpus"] else None
         problems = {env["prefix"]: pool.submit(env_problems, env["prefix"]) for env in request["envs"]}
         stacks = {name: pool.submit(release.live_state, name) for name in request["users"]}
         found = _found_at_once(request)
@@ -34,6 +35,7 @@ def look(request: Json) -> Json:
             "packages": packages.result(),
             "front_up": front_up.result(),
             "gpu": gpu.result(),
+            "watched": watched is None or watched.result(),
             "env_problems": {prefix: future.result() for prefix, future in problems.items()},
             "live_files": {name: future.result().pop("files") for name, future in stacks.items()},
             "health": {name: future.result() for name, future in stacks.items()},

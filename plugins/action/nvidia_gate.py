@@ -8,7 +8,6 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from farrier.nvidia import gate
-from farrier.nvidia.decide import afterwards, with_remedy
 from farrier.nvidia.task import Task
 
 
@@ -33,5 +32,5 @@ class ActionModule(ActionBase):
         failed = str(given.get("failed") or "")
         if found or failed:
             raise AnsibleActionFail("\n".join(["the driver is not whole; the host was not rebooted:", *found, failed]))
-        left = with_remedy(afterwards(driver, driving.provider), allowed=task.settings.reboot == "auto")
+        left = task.left()
         return result | {"load": left.load, "reboot": left.reboot, "say": left.say}

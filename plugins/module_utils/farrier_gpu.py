@@ -55,6 +55,7 @@ def driver() -> dict[str, Any]:
         "packages": packages(),
         "preferences": _read(PREFERENCES, whole=True),
         "sources": _read(SOURCES, whole=True),
+        "persistent": _run("systemctl", "is-active", "nvidia-persistenced.service").strip() == "active",
         "secure_boot": secure_boot(),
         "enrolled": "already enrolled" in _run("mokutil", "--test-key", _MOK) if os.path.exists(_MOK) else False,
         "indexes": _run("apt-get", "indextargets", "--format", _INDEX, "Created-By: Packages").splitlines(),

@@ -31,6 +31,7 @@ BARE: dict[str, Any] = {
     "packages": {"linux-image-amd64": {"state": "ii", "version": "6.1.192-2", "held": False}},
     "preferences": "",
     "sources": "",
+    "persistent": False,
     "secure_boot": False,
     "enrolled": False,
     "indexes": [
