@@ -10,6 +10,7 @@ from ansible.plugins.action import ActionBase
 
 from farrier import git
 from farrier.guard import PRODUCTION, personal_logs, remedy, unguarded
+from farrier.inventory import pointed
 from farrier.planning import Planned, planned
 from farrier.problems import InvalidInput
 from farrier.who import who
@@ -36,7 +37,8 @@ class ActionModule(ActionBase):
             if PRODUCTION in variables.get("group_names", ()):
                 result["warnings"] = self._guard(root, name, made, str(given.get("farrier_reason") or "").strip())
         except InvalidInput as error:
-            raise AnsibleActionFail(str(error)) from None
+            source = Path(variables.get("inventory_file") or variables.get("inventory_dir") or root)
+            raise AnsibleActionFail(str(pointed(error, source, name, root))) from None
         tree = {"root": str(made.tree.root), "version": made.tree.version}
         result["ansible_facts"] = {
             "farrier_plan": made.plan.model_dump(mode="json"),
