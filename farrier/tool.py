@@ -84,6 +84,11 @@ AccuracySec=1s
 
 def tool_files(root: Path, plan: Plan) -> dict[str, dict[str, str]]:
     """Content and mode by path on the host: from the repository at `root`, and launchers of the stacks' commands."""
+    return programs(root) | dict(_launchers(plan))
+
+
+def programs(root: Path) -> dict[str, dict[str, str]]:
+    """What every host gets: the package, its two commands, and their units."""
     package = root / "host" / "farrier_host"
     modules = {f"{_HOME}/{path.relative_to(root / 'host')}": path for path in sorted(package.rglob("*.py"))}
     files = {path: {"content": module.read_text(encoding="utf-8"), "mode": "0644"} for path, module in modules.items()}
@@ -93,7 +98,7 @@ def tool_files(root: Path, plan: Plan) -> dict[str, dict[str, str]]:
     units = {"follow@.service": _FOLLOW, "settle@.service": _SETTLE, "settle@.timer": _SETTLE_TIMER}
     for name, text in units.items():
         files[f"/etc/systemd/system/farrier-{name}"] = {"content": text, "mode": "0644"}
-    return files | dict(_launchers(plan))
+    return files
 
 
 def _launchers(plan: Plan) -> Iterator[tuple[str, dict[str, str]]]:
