@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ansible.module_utils import farrier_gpu
+
 from farrier_probe import machine, release
 from farrier_probe.installed import accounts, env_problems, fetched, files, installer, missing_models, ready, touch
 
@@ -22,6 +24,8 @@ def look(request: Json) -> Json:
     with ThreadPoolExecutor(6) as pool:  # hashing, and waiting for systemctl and dpkg, go side by side
         packages = pool.submit(machine.packages, request["packages"])
         front_up = pool.submit(release.is_up_and_enabled, "caddy.service")
+        gpu = pool.submit(farrier_gpu.look)
+        watched = pool.submit(release.is_up_and_enabled, "farrier-gpus.service") if request["gpus"] else None
         problems = {env["prefix"]: pool.submit(env_problems, env["prefix"]) for env in request["envs"]}
         stacks = {name: pool.submit(release.live_state, name) for name in request["users"]}
         found = _found_at_once(request)
@@ -30,6 +34,8 @@ def look(request: Json) -> Json:
         return found | {
             "packages": packages.result(),
             "front_up": front_up.result(),
+            "gpu": gpu.result(),
+            "watched": watched is None or watched.result(),
             "env_problems": {prefix: future.result() for prefix, future in problems.items()},
             "live_files": {name: future.result().pop("files") for name, future in stacks.items()},
             "health": {name: future.result() for name, future in stacks.items()},
