@@ -11,7 +11,7 @@ from farrier import paths
 from farrier.channel import UNSTABLE
 from farrier.kinds.base import Strict
 from farrier.problems import InvalidInput, Problem, nearest
-from farrier.values import Hostname, Name, StackName, VaultValue
+from farrier.values import Hostname, Line, Name, StackName, VaultValue
 
 PREFIX = "farrier_"
 
@@ -23,6 +23,7 @@ _NOT_THE_HOSTS = frozenset(
         "farrier_who",
         "farrier_reason",
         "farrier_workers",
+        "farrier_for",
         "farrier_stack",
         "farrier_release",
         "farrier_secret",
@@ -52,6 +53,7 @@ class Host(Strict):
     )
     locks: str | None = Field(None, description="A folder of conda locks that is looked into before the stack's own.")
     models_root: str = Field(paths.MODELS, description="The host's model store.")
+    contact: Line = Field("", description="Whom to ask about this host; people read it before a reboot or an end.")
     http_port: int = Field(80, ge=1, le=65535, description="The front door's port for plain HTTP (it redirects).")
     https_port: int = Field(443, ge=1, le=65535, description="The front door's port for HTTPS.")
 

@@ -109,7 +109,8 @@ def todo(plan: Plan, state: Json, tool: Files, front: Files) -> dict[str, list[s
         "front": differing(front, state["files"]),
         "front_up": [] if state["front_up"] else ["caddy.service"],
         "tool": differing(tool, state["files"]),
-        "recovers": [] if state["recovers"] else ["farrier-release-recover.service"],
+        "at_boot": list(state["not_at_boot"]),
+        "time": [stack.name for stack in plan.stacks if state["lasts"] or stack.name in state["boxes"]],
         "release": [stack for stack in staged if not _is_well(state["health"][stack])],
     }
 

@@ -204,5 +204,6 @@ class Plan(Part):
     envs: tuple[EnvPlan, ...]
     models: tuple[ModelPlan, ...]
     models_root: str
+    contact: str = ""  # whom to ask about the host
     memory: int  # bytes that the stacks need together
     stacks: tuple[StackPlan, ...]

@@ -72,6 +72,7 @@ def make_plan(stacks: Sequence[Loaded], inputs: Inputs) -> Plan:
         envs=_envs(stacks),
         models=_models(stacks, inputs),
         models_root=inputs.host.models_root,
+        contact=inputs.host.contact,
         memory=sum(stack.memory for stack in resolved),
         stacks=tuple(resolved),
     )

@@ -22,7 +22,7 @@ _PYTHON = "/usr/bin/python3 -IBS -"
 class ActionModule(ActionBase):
     """Sets the fact `farrier_state`. `plan`: what the host shall become; `tree`: where its stack files come from.
 
-    `locks`: a folder of conda locks that is looked into first, or nothing.
+    `locks`: a folder of conda locks that is looked into first, or nothing. `lasts`: the time that the stacks are given.
 
     A module would cost its start-up on the host again for each thing that it looks at.
     Changes nothing but, for a coming release, times.
@@ -42,6 +42,7 @@ class ActionModule(ActionBase):
         except InvalidInput as error:
             raise AnsibleActionFail(str(error)) from None
         state = self._ask(probe.program(root, request))
+        state["lasts"] = given.get("lasts") or ""
         state["todo"] = probe.todo(plan, state, tool_files(root, plan), written(front_files(plan.front)))
         result["ansible_facts"] = {"farrier_state": state}
         return result
