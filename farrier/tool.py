@@ -1,4 +1,4 @@
-"""The files of farrier-release as they lie on a host."""
+"""The files of farrier-release and farrier-gpus as they lie on a host."""
 
 from __future__ import annotations
 
@@ -16,6 +16,17 @@ import sys
 
 sys.path.insert(0, "{_HOME}")
 from farrier_host.release.cli import main
+
+sys.exit(main())
+"""
+_GPUS_COMMAND = "/usr/local/sbin/farrier-gpus"
+_GPUS_LAUNCHER = f"""\
+#!/usr/bin/python3 -IB
+# Farrier: shows the graphics cards, and checks them before a unit starts.
+import sys
+
+sys.path.insert(0, "{_HOME}")
+from farrier_host.gpu.cli import main
 
 sys.exit(main())
 """
@@ -77,6 +88,7 @@ def tool_files(root: Path, plan: Plan) -> dict[str, dict[str, str]]:
     modules = {f"{_HOME}/{path.relative_to(root / 'host')}": path for path in sorted(package.rglob("*.py"))}
     files = {path: {"content": module.read_text(encoding="utf-8"), "mode": "0644"} for path, module in modules.items()}
     files[_COMMAND] = {"content": _LAUNCHER, "mode": "0755"}
+    files[_GPUS_COMMAND] = {"content": _GPUS_LAUNCHER, "mode": "0755"}
     files["/etc/systemd/system/farrier-release-recover.service"] = {"content": _RECOVER, "mode": "0644"}
     units = {"follow@.service": _FOLLOW, "settle@.service": _SETTLE, "settle@.timer": _SETTLE_TIMER}
     for name, text in units.items():
