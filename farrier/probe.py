@@ -115,7 +115,8 @@ def todo(plan: Plan, state: Json, tool: Files, front: Files, gpus: Files) -> dic
         "front_up": [] if state["front_up"] else ["caddy.service"],
         "gpus": differing(gpus, state["files"]) + ([] if state["watched"] else [WATCHER]),
         "tool": differing(tool, state["files"]),
-        "recovers": [] if state["recovers"] else ["farrier-release-recover.service"],
+        "at_boot": list(state["not_at_boot"]),
+        "time": [stack.name for stack in plan.stacks if state["lasts"] or stack.name in state["boxes"]],
         "release": [stack for stack in staged if not _is_well(state["health"][stack])],
     }
 

@@ -16,7 +16,12 @@ from farrier_probe import machine, release
 from farrier_probe.installed import accounts, env_problems, fetched, files, installer, missing_models, ready, touch
 
 Json = dict[str, Any]
-_RECOVERS = "/etc/systemd/system/sysinit.target.wants/farrier-release-recover.service"
+_WANTS = "/etc/systemd/system/{}.wants/{}"
+# What of farrier-release systemd starts at boot.
+_AT_BOOT = {
+    "farrier-release-recover.service": "sysinit.target",
+    "farrier-reboot-guard.service": "multi-user.target",
+}
 
 
 def look(request: Json) -> Json:
@@ -52,6 +57,7 @@ def _found_at_once(request: Json) -> Json:
         "os": machine.operating_system(),
         "memory": machine.memory(),
         "disks": {folder: machine.disk(folder) for folder in request["folders"]},
+        "gpus": machine.gpus(),
         "listeners": machine.listeners(),
         "users": {name: machine.user(name) for name in request["users"]},
         "units": machine.units(request["units"]),
@@ -59,7 +65,8 @@ def _found_at_once(request: Json) -> Json:
         "envs": ready(f"{release.ROOT}/envs/*/.ready"),
         "models": ready(f"{request['models_root']}/*/*/.complete"),
         "live": release.live(),
-        "recovers": os.path.exists(_RECOVERS),
+        "boxes": release.boxes(),
+        "not_at_boot": [unit for unit, by in _AT_BOOT.items() if not os.path.exists(_WANTS.format(by, unit))],
         "caddyfile": machine.first_line("/etc/caddy/Caddyfile"),
         "accounts": _complaints(lambda: accounts(request["stacks"])),
         "installer": installer(request["tools"]),

@@ -25,7 +25,7 @@ _PYTHON = "/usr/bin/python3 -IBS -"
 class ActionModule(ActionBase):
     """Sets the fact `farrier_state`. `plan`: what the host shall become; `tree`: where its stack files come from.
 
-    `locks`: a folder of conda locks that is looked into first, or nothing.
+    `locks`: a folder of conda locks that is looked into first, or nothing. `lasts`: the time that the stacks are given.
 
     A module would cost its start-up on the host again for each thing that it looks at.
     Changes nothing but, for a coming release, times.
@@ -46,6 +46,7 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(str(error)) from None
         state = self._ask(probe.program(root, request))
         front = written(front_files(plan.front))
+        state["lasts"] = given.get("lasts") or ""
         state["todo"] = probe.todo(plan, state, tool_files(root, plan), front, gpu_files(root, plan))
         result["ansible_facts"] = {"farrier_state": state}
         self._say_what_drives(str((task_vars or {})["inventory_hostname"]), state["gpu"])

@@ -47,8 +47,10 @@ def settled(plan: Plan) -> dict[str, Any]:
         "staged": {"demo": RELEASE},
         "live": {"demo": RELEASE},
         "front_up": True,
-        "recovers": True,
         "watched": True,
+        "not_at_boot": [],
+        "boxes": {},
+        "lasts": "",
         "health": {"demo": {"phase": "confirmed", "followers": {}, "proven": True, "complaints": []}},
     }
 
@@ -76,7 +78,9 @@ CHANGES: dict[str, tuple[tuple[str, ...], Any, dict[str, list[str]]]] = {
     "Caddy is down": (("front_up",), False, {"front_up": ["caddy.service"]}),
     "the cards are others": (("files", "/etc/gpus"), None, {"gpus": ["/etc/gpus"]}),
     "nobody watches the cards": (("watched",), False, {"gpus": ["farrier-gpus.service"]}),
-    "recovery is off": (("recovers",), False, {"recovers": ["farrier-release-recover.service"]}),
+    "recovery is off": (("not_at_boot",), ["farrier-x.service"], {"at_boot": ["farrier-x.service"]}),
+    "it was given a time, and this run gives none": (("boxes",), {"demo": {"until": 1}}, {"time": ["demo"]}),
+    "this run gives a time": (("lasts",), "2h", {"time": ["demo"]}),
     "nobody confirmed it": ((*HEALTH, "phase"), "unconfirmed", {"release": ["demo"]}),
     "a worker follows": ((*HEALTH, "followers"), {"demo-worker@0.service": "7"}, {"release": ["demo"]}),
     "its workers were not proven": ((*HEALTH, "proven"), False, {"release": ["demo"]}),
