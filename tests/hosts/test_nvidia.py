@@ -25,6 +25,7 @@ CARDS = [
     {"pci": "0000:3b:00.0", "model": "Tesla T4", "memory": "14G", "capability": "7.5"},
     {"pci": "0000:af:00.0", "model": "Tesla T4", "memory": "14G", "capability": "7.5"},
 ]
+STATE = "systemctl is-system-running"
 PINNED = "apt-get -s -o Debug::NoLocking=1 dist-upgrade | grep -E '^Inst (nvidia|libnvidia|libcuda|linux)'"
 
 
@@ -113,11 +114,14 @@ def test_second_run_changes_nothing(host: Host) -> None:
 
 def test_a_reboot_that_is_allowed_waits_for_the_cards(host: Host) -> None:
     before = boot_of(host)
-    done = deploy(host, nvidia_reboot="auto", nvidia_reboot_timeout=60)
+    host.run(f"systemd-run -q --unit=uses-gpu -p ExecStop='/bin/sh -c \"{STATE} >/var/tmp/stopped\"' sleep infinity")
+    units = ["uses-gpu.service", "not-deployed-yet@0.service"]
+    done = deploy(host, nvidia_reboot="auto", nvidia_reboot_timeout=60, nvidia_units=units)
     assert done.code == 0, done.output[-3000:]
     assert boot_of(host) != before
     driver_of_hosts.await_running(host)
     assert host.run("nvidia-smi --list-gpus | grep -c '^GPU '").stdout == "2\n"
+    assert host.run("cat /var/tmp/stopped").stdout.strip() in ("running", "degraded"), "stopped only by the reboot"
 
 
 def test_a_newer_kernel_that_came_all_the_same_closes_the_gate(host: Host) -> None:
