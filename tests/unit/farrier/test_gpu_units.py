@@ -57,7 +57,7 @@ def test_a_unit_sees_exactly_its_cards_and_is_checked_before_it_starts(repositor
     assert settings(unit, "SupplementaryGroups") == ["farrier-gpu"]
     check = "+/usr/local/sbin/farrier-gpus check --unit %n --card 0=0000:3b:00.0"
     assert settings(unit, "ExecStartPre") == [check]
-    assert settings(unit, "EnvironmentFile") == ["-/run/farrier/gpu/%n.env"]
+    assert settings(unit, "EnvironmentFile") == ["-/run/farrier/gpu/knee-worker@1.service.env"]
     assert {"FARRIER_GPU_CARDS=0", f"FARRIER_GPU_MEMORY={8 * 2**30}"} <= set(settings(unit, "Environment"))
     assert "-/run/farrier/gpu/card-0" in settings(unit, "ReadWritePaths")
 
