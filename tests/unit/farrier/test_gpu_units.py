@@ -54,6 +54,7 @@ def test_a_unit_sees_exactly_its_cards_and_is_checked_before_it_starts(repositor
     assert settings(unit, "DeviceAllow") == [
         f"/dev/{device} rw" for device in ("nvidia1", "nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")
     ]
+    assert "farrier-gpus.service nvidia-persistenced.service" in settings(unit, "After")
     assert settings(unit, "SupplementaryGroups") == ["farrier-gpu"]
     check = "+/usr/local/sbin/farrier-gpus check --unit %n --card 0=0000:3b:00.0"
     assert settings(unit, "ExecStartPre") == [check]
