@@ -127,6 +127,7 @@ def test_what_the_job_before_has_left_in_the_file_is_free() -> None:
         (WHOLE, [process(1, 15 * GIB, UNIT), XORG], None),
         (WHOLE, [process(1, 4 * GIB, UNIT), ALICE], TOLD),
         (SHARE, [process(1, 12 * GIB, UNIT), NEIGHBOUR], None),
+        (SHARE, [process(1, 12 * GIB, UNIT), process(7, GIB)], "1 GB held by python (PID 7, alice, no unit of ours)"),
         (
             SHARE,
             [process(1, 4 * GIB, UNIT), process(900, 12 * GIB, OTHER)],
