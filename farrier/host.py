@@ -24,6 +24,7 @@ _NOT_THE_HOSTS = frozenset(
         "farrier_who",
         "farrier_reason",
         "farrier_workers",
+        "farrier_for",
         "farrier_stack",
         "farrier_release",
         "farrier_secret",
@@ -76,6 +77,7 @@ class Host(Strict):
         description="Its GPU cards, in the order of `nvidia-smi`. Not given: it has none for its stacks.",
     )
     models_root: str = Field(paths.MODELS, description="The host's model store.")
+    contact: Line = Field("", description="Whom to ask about this host; people read it before a reboot or an end.")
     http_port: int = Field(80, ge=1, le=65535, description="The front door's port for plain HTTP (it redirects).")
     https_port: int = Field(443, ge=1, le=65535, description="The front door's port for HTTPS.")
 

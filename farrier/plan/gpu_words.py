@@ -118,6 +118,7 @@ def none_here(host: str, cards: Sequence[GpuCard]) -> str:
     """What is said of a service that cannot be without, on a host that has no card for it."""
     what = f"every GPU of {host} has an owner" if cards else f"{host} has no GPU"
     return (
-        f"{what} ({PREFIX}gpus among its inventory variables); declare one for stacks there, or say what to do "
-        "without: `without: cpu` runs the service all the same, `without: skip` leaves it out"
+        f"{what} ({PREFIX}gpus among its inventory variables); declare one for stacks there (`lspci -D -d 10de:` on "
+        "the host shows them), or say what to do without: `without: cpu` runs the service all the same, `without: "
+        "skip` leaves it out"
     )

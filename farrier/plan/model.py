@@ -234,6 +234,7 @@ class Plan(Part):
     envs: tuple[EnvPlan, ...]
     models: tuple[ModelPlan, ...]
     models_root: str
+    contact: str = ""  # whom to ask about the host
     gpus: tuple[GpuCard, ...] = ()  # the host's cards, those that are somebody's included
     memory: int  # bytes that the stacks need together
     stacks: tuple[StackPlan, ...]

@@ -91,6 +91,7 @@ def make_plan(stacks: Sequence[Loaded], inputs: Inputs) -> Plan:
         envs=_envs(stacks),
         models=_models(stacks, inputs),
         models_root=inputs.host.models_root,
+        contact=inputs.host.contact,
         gpus=cards,
         memory=sum(stack.memory for stack in resolved),
         stacks=tuple(resolved),

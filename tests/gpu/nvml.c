@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OK = 0, INVALID = 2, NOT_FOUND = 6, TOO_SMALL = 7, CARDS = 8, PROCESSES = 64 };
+enum { OK = 0, INVALID = 2, NOT_FOUND = 6, TOO_SMALL = 7, CARDS = 8, PROCESSES = 256 };
 
 typedef struct { char pci[16], uuid[80], name[96]; int minor, major, revision, code; unsigned use; unsigned long long total, used; } Card;
 typedef struct { char pci[16]; unsigned pid; unsigned long long bytes; } Process;
@@ -29,7 +29,7 @@ static int look(void) {
     FILE *file = fopen(path, "r");
     if (!file) return 9; /* NVML_ERROR_DRIVER_NOT_LOADED */
     memset(&world, 0, sizeof world);
-    while (fgets(line, sizeof line, file)) {
+    while (world.cards < CARDS && world.processes < PROCESSES && fgets(line, sizeof line, file)) {
         Card *card = &world.card[world.cards];
         Process *process = &world.process[world.processes];
         sscanf(line, "driver %31s", world.driver);

@@ -29,6 +29,8 @@ FOLDER = "/run/fakegpu"
 MISMATCH, LOST = 18, 15  # NVML_ERROR_LIB_RM_VERSION_MISMATCH, NVML_ERROR_GPU_IS_LOST
 VARIABLES = {"FARRIER_GPU_PROC": f"{FOLDER}/proc", "FARRIER_GPU_KMSG": f"{FOLDER}/kmsg"}
 _LIBRARY = "usr/local/lib/x86_64-linux-gnu/libnvidia-ml.so.1"
+# A bare Debian has no xz of its own.
+_UNPACK = 'import sys, tarfile; tarfile.open(fileobj=sys.stdin.buffer, mode="r|xz").extractall(sys.argv[1])'
 _KEPT = "/var/lib/fakegpu"  # /run is empty after a reboot
 
 
@@ -152,8 +154,8 @@ def install(host: Host, world: World) -> None:
         "etc/systemd/system.conf.d/fakegpu.conf": f"[Manager]\nDefaultEnvironment={variables}\n".encode(),
         "etc/tmpfiles.d/fakegpu.conf": "".join(f"{line}\n" for line in _nodes(world)).encode(),
     }
-    _send(host, files, "/")
-    _run(host, f"mkdir -p {_KEPT} && ldconfig && systemctl set-environment {variables} && systemd-tmpfiles --create")
+    ready = f"mkdir -p {_KEPT} && ldconfig && systemctl set-environment {variables} && systemd-tmpfiles --create"
+    send(host, files, then=ready)
     show(host, world)
 
 
@@ -168,28 +170,25 @@ def _nodes(world: World) -> Iterator[str]:
 
 def show(host: Host, world: World) -> None:
     """Change what the host's driver says, from one moment to the next."""
-    _send(host, {name: text.encode() for name, text in world.files()}, f"{_KEPT}/new")
     # The tree is exchanged by one rename of a symlink: no reader finds half of it.
     tree = f"tree-{secrets.token_hex(4)}"
     link = f"mv new/proc {tree} && ln -s {tree} link && mv -T link proc"
     old = f"find . -maxdepth 1 -name 'tree-*' ! -name {tree} -exec rm -r {{}} +"
-    _run(host, f"cd {_KEPT} && {link} && mv new/cards.json new/nvml . && cat new/kmsg >kmsg && rm -r new && {old}")
+    then = f"cd {_KEPT} && {link} && mv new/cards.json new/nvml . && cat new/kmsg >kmsg && rm -r new && {old}"
+    send(host, {name: text.encode() for name, text in world.files()}, f"{_KEPT}/new", then=then)
 
 
-def _send(host: Host, files: dict[str, bytes], folder: str) -> None:
-    """Put small files onto a host in one command; SSH gives it no standard input."""
+def send(host: Host, files: dict[str, bytes], folder: str = "/", *, then: str = "true") -> None:
+    """Put small files onto a host and run a command there, in one call; SSH gives it no standard input."""
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+    with tarfile.open(fileobj=packed, mode="w:xz") as archive:
         for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(content), 0o755 if name == _LIBRARY else 0o644
+            entry = tarfile.TarInfo(name.lstrip("/"))
+            entry.size, entry.mode = len(content), 0o755 if content.startswith((b"#!", b"\x7fELF")) else 0o644
             archive.addfile(entry, io.BytesIO(content))
     text = base64.b64encode(packed.getvalue()).decode()
-    _run(host, f"mkdir -p {folder} && echo {text} | base64 -d | tar xz -C {folder} --no-same-owner")
-
-
-def _run(host: Host, command: str) -> None:
-    done = host.run(command, timeout=60)
+    unpack = f"mkdir -p {folder} && echo {text} | base64 -d | python3 -c '{_UNPACK}' {folder}"
+    done = host.run(f"{unpack} && {then}", timeout=60)
     assert done.returncode == 0, done.stderr
 
 
