@@ -40,7 +40,7 @@ Duration = Annotated[int, BeforeValidator(parse_duration, json_schema_input_type
 
 # The plan's own variables. The other FARRIER_ ones are settings of the stack's code, which a stack file may choose.
 _PLANNED = re.compile(
-    r"FARRIER_(STACK|SERVICE|INSTANCE|STATE|QUEUES|PIPELINES|RELEASE|BOOT_ID|PUBLIC_URL|\w+_SOCKET|\w+_TIMER)"
+    r"FARRIER_(STACK|SERVICE|INSTANCE|STATE|QUEUES|BELLS|IDLE|PIPELINES|RELEASE|BOOT_ID|PUBLIC_URL|\w+_SOCKET|\w+_TIMER)"
 )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from farrier import paths
-from farrier.kinds.base import Kind, PythonService, Resolved, Surroundings, python_context
+from farrier.kinds.base import Kind, PythonService, Resolved, Surroundings, common, python_context
 from farrier.plan.model import Unit
-from farrier.values import Name
+from farrier.values import Name, PositiveDuration
 
 _DEFAULT_MEMORY = 256 * 2**20  # bytes an instance
+START_INTERVAL = 300  # seconds in which systemd counts the starts of a worker
+_STARTS = 20  # of them that crashes may cost: seven jobs that kill their worker, three attempts each
 
 
 class Celery(PythonService):
@@ -30,10 +33,24 @@ class Celery(PythonService):
     broker: Name | None = Field(
         None, description="Foreign: the stack's service of kind `redis` that carries its jobs. None: its own settings."
     )
+    idle: PositiveDuration | None = Field(
+        None,
+        description="A worker that had nothing to do for so long ends, and gives back what it holds; the next job "
+        "starts it again: docs/how-to/idle.md. Not for `contract: foreign`.",
+    )
     pool: Literal["prefork", "threads"] | None = Field(None, description="Foreign: Celery's pool; prefork if not set.")
     concurrency: int | None = Field(
         None, ge=1, le=256, strict=True, description="Foreign: jobs at a time in one worker; 1 if not set."
     )
+
+    @model_validator(mode="after")
+    def _wakeable(self) -> Celery:
+        if self.idle is not None and self.contract == "foreign":
+            raise ValueError(
+                "idle: only for `contract: farrier`; a foreign program does not tell when it has nothing to do, nor "
+                "does whoever queues its jobs wake it. Leave `idle` out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _foreign_keys(self) -> Celery:
@@ -45,7 +62,12 @@ class Celery(PythonService):
 
 def _resolve(name: str, service: Celery, around: Surroundings) -> Resolved:
     foreign = service.contract == "foreign"
-    context = python_context(name, service, around) | {"queues": service.queues}
+    context = python_context(name, service, around) | {
+        "queues": service.queues,
+        "idle": service.idle,
+        "start_interval": START_INTERVAL,
+        "start_burst": start_burst(service.idle),
+    }
     if foreign:
         context = _foreign(context, service, around)
     instances = tuple(around.unit(name, f"@{index}.service") for index in range(service.replicas))
@@ -57,8 +79,31 @@ def _resolve(name: str, service: Celery, around: Surroundings) -> Resolved:
         context=context,
         change="follow",
     )
+    bells = () if service.idle is None else (_bells(name, service, around),)
     memory = (service.limits.memory or _DEFAULT_MEMORY) * service.replicas
-    return Resolved(units=(unit,), memory=memory)
+    return Resolved(units=(unit, *bells), memory=memory)
+
+
+def start_burst(idle: int | None) -> int:
+    """How many starts systemd allows in START_INTERVAL: those of crashes, and as many as one that sleeps may need."""
+    return _STARTS + (math.ceil(START_INTERVAL / idle) if idle else 0)
+
+
+def bells_of(stack: str, name: str, service: Celery) -> list[tuple[str, str]]:
+    """For each queue of a service whose workers sleep, the socket of each of them, the first worker's first."""
+    sockets = [paths.bell(stack, name, index) for index in range(service.replicas if service.idle else 0)]
+    return [(queue, socket) for queue in service.queues for socket in sockets]
+
+
+def _bells(name: str, service: Celery, around: Surroundings) -> Unit:
+    """The sockets by which sleeping workers are woken, one an instance."""
+    return Unit(
+        file=around.unit(name, "@.socket"),
+        service=name,
+        template="celery@.socket.j2",
+        starts=tuple(around.unit(name, f"@{index}.socket") for index in range(service.replicas)),
+        context=common(name, service, around) | {"bell": paths.bell(around.stack, name, "%i")},
+    )
 
 
 def _foreign(context: dict[str, Any], service: Celery, around: Surroundings) -> dict[str, Any]:

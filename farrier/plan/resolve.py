@@ -12,7 +12,7 @@ from farrier.host import Host
 from farrier.kinds import KINDS
 from farrier.kinds.asgi import Asgi
 from farrier.kinds.base import PythonService, Resolved, Surroundings
-from farrier.kinds.celery import Celery
+from farrier.kinds.celery import Celery, bells_of
 from farrier.load import Loaded, SourceFiles
 from farrier.models import Manifest, Model
 from farrier.pipelines import Places, pipeline_data
@@ -251,6 +251,14 @@ class _StackResolver:
         }
         if queues:
             environment["FARRIER_QUEUES"] = ",".join(queues)
+        bells = [
+            f"{queue}={socket}"
+            for name, service in self.stack.services.items()
+            if isinstance(service, Celery)
+            for queue, socket in bells_of(self.name, name, service)
+        ]
+        if bells:
+            environment["FARRIER_BELLS"] = ":".join(bells)
         if self.config:
             environment["FARRIER_PIPELINES"] = next(iter(self.config))
         return environment | self._ledger_address() | self.stack.environment
