@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from farrier import paths
-from farrier.kinds.base import Kind, PythonService, Resolved, Surroundings, common, python_context
+from farrier.kinds.base import Kind, PythonService, Resolved, Service, Surroundings, common, gpu_context, python_context
 from farrier.plan.model import Unit
 from farrier.values import Name, PositiveDuration
 
@@ -43,6 +44,10 @@ class Celery(PythonService):
         None, ge=1, le=256, strict=True, description="Foreign: jobs at a time in one worker; 1 if not set."
     )
 
+    def units(self, stack: str, name: str) -> tuple[str, ...]:
+        """One a replica."""
+        return tuple(f"{stack}-{name}@{index}.service" for index in range(self.replicas))
+
     @model_validator(mode="after")
     def _wakeable(self) -> Celery:
         if self.idle is not None and self.contract == "foreign":
@@ -70,18 +75,25 @@ def _resolve(name: str, service: Celery, around: Surroundings) -> Resolved:
     }
     if foreign:
         context = _foreign(context, service, around)
-    instances = tuple(around.unit(name, f"@{index}.service") for index in range(service.replicas))
-    unit = Unit(
-        file=around.unit(name, "@.service"),
-        service=name,
-        template="celery-foreign@.service.j2" if foreign else "celery@.service.j2",
-        starts=instances,
-        context=context,
-        change="follow",
+    instances = service.units(around.stack, name)
+    with_gpus = {unit: {"gpu": gpu_context(around.gpus[unit], around)} for unit in instances if unit in around.gpus}
+    # Instances with cards have a file each, which systemd prefers to the template's, so that each has its own devices.
+    own: dict[str, tuple[str, ...]] = {unit: (unit,) for unit in with_gpus}
+    files = own or {around.unit(name, "@.service"): instances}
+    units = tuple(
+        Unit(
+            file=file,
+            service=name,
+            template="celery-foreign@.service.j2" if foreign else "celery@.service.j2",
+            starts=starts,
+            context=context | with_gpus.get(file, {}),
+            change="follow",
+        )
+        for file, starts in files.items()
     )
-    bells = () if service.idle is None else (_bells(name, service, around),)
+    sockets = () if service.idle is None else (_bells(name, service, around),)
     memory = (service.limits.memory or _DEFAULT_MEMORY) * service.replicas
-    return Resolved(units=(unit, *bells), memory=memory)
+    return Resolved(units=(*units, *sockets), memory=memory)
 
 
 def start_burst(idle: int | None) -> int:
@@ -89,10 +101,15 @@ def start_burst(idle: int | None) -> int:
     return _STARTS + (math.ceil(START_INTERVAL / idle) if idle else 0)
 
 
-def bells_of(stack: str, name: str, service: Celery) -> list[tuple[str, str]]:
-    """For each queue of a service whose workers sleep, the socket of each of them, the first worker's first."""
-    sockets = [paths.bell(stack, name, index) for index in range(service.replicas if service.idle else 0)]
-    return [(queue, socket) for queue in service.queues for socket in sockets]
+def bells(stack: str, services: Mapping[str, Service]) -> str:
+    """`queue=socket` for each queue and worker that may sleep, the first worker's first; empty where none may."""
+    return ":".join(
+        f"{queue}={paths.bell(stack, name, index)}"
+        for name, service in services.items()
+        if isinstance(service, Celery) and service.idle
+        for queue in service.queues
+        for index in range(service.replicas)
+    )
 
 
 def _bells(name: str, service: Celery, around: Surroundings) -> Unit:

@@ -8,13 +8,13 @@ from farrier_host.release.files import FileSet
 from farrier_host.release.systemd import Seen
 
 ASLEEP = 90  # the exit code of a worker that had nothing to do: app/core/idle.py, and its unit
-FOLLOW = "follow"  # as in decide
+_FOLLOW = "follow"  # how workers go over: see decide
 _BELL, _WORKER = ".socket", ".service"
 
 
 def is_bell(unit: str, files: FileSet) -> bool:
     """Whether a unit is a worker's bell; a web service's socket is none."""
-    return unit.endswith(_BELL) and files.change_of(worker_of(unit)) == FOLLOW
+    return unit.endswith(_BELL) and files.change_of(worker_of(unit)) == _FOLLOW
 
 
 def bell_of(worker: str) -> str:
@@ -33,7 +33,7 @@ def sleepers(files: FileSet, seen: Mapping[str, Seen]) -> frozenset[str]:
         unit
         for unit, each in seen.items()
         if each.state == "inactive"
-        and files.change_of(unit) == FOLLOW
+        and files.change_of(unit) == _FOLLOW
         and (bell := seen.get(bell_of(unit))) is not None
         and bell.is_up
     )

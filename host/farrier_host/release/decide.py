@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from farrier_host.release.bells import FOLLOW, is_bell, worker_of
+from farrier_host.release.bells import is_bell, worker_of
 from farrier_host.release.files import FileSet
 
-BRIDGE = "bridge"  # how a running unit goes over to another text, or FOLLOW; else it is restarted
+BRIDGE, FOLLOW = "bridge", "follow"  # how a running unit goes over to another text; else it is restarted
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,11 @@ def test_a_message_is_sent_and_then_rung_for(bells: list[socket.socket], rung: B
 
 
 def test_where_no_message_could_be_sent_nobody_is_woken_for_it(bells: list[socket.socket], rung: Bells) -> None:
-    assert not ringing(lambda job_id, queue: False, rung, lambda _queue, most: most)("job", "knee")
+    def fail(job_id: str, queue: str) -> bool:
+        del job_id, queue
+        return False
+
+    assert not ringing(fail, rung, lambda _queue, most: most)("job", "knee")
     assert heard(bells) == [0, 0, 0]
 
 
