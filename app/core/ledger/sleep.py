@@ -1,4 +1,4 @@
-"""What sleeping workers need of a ledger: whether there is work, that one has left, and how long a start takes."""
+"""What sleeping workers need of a ledger: how many of them have work, that one has left, and how long a start takes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ from app.core.ledger.database import Database
 from app.core.ledger.job import State
 from app.core.ledger.tables import jobs, leases, workers
 
-_QUEUED = (
-    select(jobs.c.id)
-    .where(jobs.c.state == State.QUEUED, jobs.c.queue.in_(bindparam("queues", expanding=True)))
-    .limit(1)
-)
 _UNDER_WAY = (
     select(jobs.c.id)
     .where(jobs.c.state.in_((State.QUEUED, State.RUNNING)), jobs.c.queue == bindparam("queue"))
@@ -30,11 +25,6 @@ class Sleep:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-
-    def has_queued(self, queues: Sequence[str]) -> bool:
-        """Whether a job waits in one of these queues."""
-        with self._database.read() as connection:
-            return connection.execute(_QUEUED, {"queues": list(queues)}).first() is not None
 
     def demand(self, queue: str, most: int) -> int:
         """How many workers the queue has work for: its jobs that wait or run, counted up to `most`."""

@@ -19,7 +19,7 @@ from farrier_host.release.state import State
 from farrier_host.release.systemd import Failed
 from farrier_host.release.transaction import Transaction
 from farrier_host.release.verify import Verifier, VerifyFailed
-from farrier_host.release.workers import job_of, told
+from farrier_host.release.workers import is_taken, told
 from farrier_host.timebox import store as timebox
 
 Say = Callable[[str], None]
@@ -219,14 +219,17 @@ class Deployer:
         if not is_busy:
             self.transaction.note_proven()
             return [*shown, f"{self.stack}: {many}, all as they should be"]
-        return [*shown, f"{self.stack}: web and queue proven ({many}); every worker has a job in hand"]
+        return [
+            *shown,
+            f"{self.stack}: web and queue proven ({many}); every worker has a job in hand, or waits for a GPU",
+        ]
 
     def _all_busy(self) -> bool:
-        """Whether the stack has workers, and each of them says that it works on a job."""
+        """Whether the stack has workers, and each of them works on a job or waits for a GPU."""
         release = state.load(self.layout, self.stack).active
         wanted = files.of_release(self.layout, self.stack, release)
         workers = [unit for unit in wanted.instances() if wanted.change_of(unit) == "follow"]
-        return bool(workers) and all(job_of(seen.status) for seen in systemd.look(workers).values())
+        return bool(workers) and all(is_taken(seen.status) for seen in systemd.look(workers).values())
 
     def _processes(self) -> dict[str, str]:
         """The invocation of each unit of the stack that is up."""

@@ -214,15 +214,15 @@ def queued(jobs: Jobs, queue: str = "knee", *, sent: bool = True) -> str:
 
 
 def test_work_is_what_waits_and_demand_also_what_runs(jobs: Jobs, sleep: Sleep) -> None:
-    assert (sleep.has_queued(["knee"]), sleep.demand("knee", 9)) == (False, 0)
+    assert (jobs.has_queued(["knee"]), sleep.demand("knee", 9)) == (False, 0)
     queued(jobs)
     queued(jobs, "other")
     assert jobs.claim_next(["knee"], "worker@0 1", 30)
-    assert (sleep.has_queued(["knee"]), sleep.has_queued(["knee", "other"])) == (False, True)
+    assert (jobs.has_queued(["knee"]), jobs.has_queued(["knee", "other"])) == (False, True)
     assert sleep.demand("knee", 9) == 1
     queued(jobs)
     queued(jobs)
-    assert (sleep.has_queued(["knee"]), sleep.demand("knee", 9), sleep.demand("knee", 2)) == (True, 3, 2)
+    assert (jobs.has_queued(["knee"]), sleep.demand("knee", 9), sleep.demand("knee", 2)) == (True, 3, 2)
 
 
 def test_a_worker_that_sleeps_is_not_alive_and_takes_nothing_until_it_beats_again(
