@@ -16,7 +16,7 @@ from farrier.deploy.run import run
 from farrier.deploy.status import status
 from farrier.effects.ask import NoAnswer, ask
 from farrier.effects.text import as_lines
-from farrier.inventory import inventory_variables
+from farrier.inventory import inventory_variables, pointed
 from farrier.planning import plan_for
 from farrier.problems import InvalidInput
 from farrier.reference import stack_reference
@@ -46,7 +46,7 @@ def plan(
     try:
         made = plan_for(_ROOT, host, inventory_variables(_ROOT, inventory, host))
     except InvalidInput as error:
-        typer.echo(str(error), err=True)
+        typer.echo(str(pointed(error, _ROOT / inventory, host, _ROOT)), err=True)
         raise typer.Exit(1) from None
     if effects:
         show_effects(inventory, host, as_json=as_json)

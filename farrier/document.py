@@ -51,7 +51,7 @@ class Document:
         found = []
         for detail in error.errors():
             location = _without_tags(self.data, detail["loc"])
-            found.append(self.problem(location, _message(model, detail["loc"], detail)))
+            found.append(self.problem(location, message_of(model, detail["loc"], detail)))
         return [problem for problem in found if not _is_misspelt(problem, found)]
 
 
@@ -114,7 +114,8 @@ def _without_tags(data: Any, location: Location) -> list[str | int]:
     return kept
 
 
-def _message(model: type[BaseModel], location: Location, detail: Any) -> str:
+def message_of(model: type[BaseModel], location: Location, detail: Any) -> str:
+    """What one of pydantic's errors means for the person who wrote the file."""
     match detail["type"]:
         case "extra_forbidden":
             return f"unknown key '{location[-1]}': {nearest(str(location[-1]), known_keys(model, location[:-1]))}"

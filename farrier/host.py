@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from farrier import paths
 from farrier.channel import UNSTABLE
+from farrier.document import key_of, message_of
 from farrier.kinds.base import Strict
 from farrier.problems import InvalidInput, Problem, nearest
-from farrier.values import Hostname, Name, StackName, VaultValue
+from farrier.values import Capability, Hostname, Line, Memory, Name, PciAddress, StackName, VaultValue
 
 PREFIX = "farrier_"
 
@@ -23,11 +24,31 @@ _NOT_THE_HOSTS = frozenset(
         "farrier_who",
         "farrier_reason",
         "farrier_workers",
+        "farrier_for",
         "farrier_stack",
         "farrier_release",
         "farrier_secret",
     }
 )
+
+_SECRET = ("secrets", "tokens")
+
+
+class Gpu(Strict):
+    """A GPU card of the host: an item of `farrier_gpus`. Preflight compares it with the machine."""
+
+    pci: PciAddress = Field(description='Its PCI address: `"0000:3b:00.0"`.')
+    model: Line = Field(min_length=1, description="What it is called: `Tesla T4`.")
+    memory: Memory = Field(description="What `nvidia-smi` shows as its memory; shares add up to that at most.")
+    capability: Capability = Field(description='Its CUDA compute capability: `"7.5"`.')
+    owner: Line | None = Field(None, min_length=1, description="Whose it is, in words. No stack gets such a card.")
+    minor: int | None = Field(
+        None,
+        ge=0,
+        le=255,
+        strict=True,
+        description="The number of its `/dev/nvidia…`; its place in the list if not set.",
+    )
 
 
 class Host(Strict):
@@ -51,9 +72,27 @@ class Host(Strict):
         {}, description="Tokens for gated models, by the name that `stacks/models.yml` says. Only in an encrypted file."
     )
     locks: str | None = Field(None, description="A folder of conda locks that is looked into before the stack's own.")
+    gpus: list[Gpu] = Field(
+        [],
+        description="Its GPU cards, in the order of `nvidia-smi`. Not given: it has none for its stacks.",
+    )
     models_root: str = Field(paths.MODELS, description="The host's model store.")
+    contact: Line = Field("", description="Whom to ask about this host; people read it before a reboot or an end.")
     http_port: int = Field(80, ge=1, le=65535, description="The front door's port for plain HTTP (it redirects).")
     https_port: int = Field(443, ge=1, le=65535, description="The front door's port for HTTPS.")
+
+    @field_validator("gpus")
+    @classmethod
+    def _told_apart(cls, gpus: list[Gpu]) -> list[Gpu]:
+        pci = [gpu.pci for gpu in gpus]
+        minors = [index if gpu.minor is None else gpu.minor for index, gpu in enumerate(gpus)]
+        for index in range(len(gpus)):
+            if pci[index] in pci[:index]:
+                raise ValueError(f"cards {pci.index(pci[index])} and {index} have the same address, {pci[index]}")
+            if minors[index] in minors[:index]:
+                first = minors.index(minors[index])
+                raise ValueError(f"cards {first} and {index} are both /dev/nvidia{minors[index]}; mend their `minor`")
+        return gpus
 
     @property
     def public_name(self) -> str:
@@ -74,7 +113,7 @@ def from_variables(name: str, variables: Mapping[str, Any]) -> Host:
         address = str(variables.get("ansible_host", name))
         host = Host(name=name, address=address, **{key: value for key, value in given.items() if key in known})
     except ValidationError as error:
-        wrong = [Problem(where, 0, PREFIX + str(each["loc"][0]), each["msg"]) for each in error.errors()]
+        wrong = [Problem(where, 0, PREFIX + key_of(each["loc"]), _message(each)) for each in error.errors()]
         raise InvalidInput(unknown + wrong) from None
     if unknown:
         raise InvalidInput(unknown)
@@ -83,3 +122,8 @@ def from_variables(name: str, variables: Mapping[str, Any]) -> Host:
 
 def _is_ours(variable: str) -> bool:
     return variable.startswith(PREFIX) and variable not in _NOT_THE_HOSTS
+
+
+def _message(detail: Any) -> str:
+    """What is wrong, with the value that was found; but never with a secret's."""
+    return str(detail["msg"]) if detail["loc"][0] in _SECRET else message_of(Host, detail["loc"], detail)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from farrier import paths
+from farrier.gpus_found import differences, lines
 from farrier.plan.model import Plan, StackPlan
 from farrier.values import human_size
 
@@ -24,6 +25,7 @@ class HostState(BaseModel):
     os: dict[str, str]
     memory: int
     disks: dict[str, dict[str, int]]
+    gpus: list[dict[str, str]] = []
     listeners: list[dict[str, Any]]
     packages: dict[str, str]
     users: dict[str, dict[str, Any] | None]
@@ -49,6 +51,7 @@ def findings(plan: Plan, state: HostState, limits: Limits) -> list[str]:
         _system(state, limits),
         _memory(plan, state, limits),
         _disk(plan, state, limits),
+        _gpus(plan, state),
         _ports(plan, state),
         _users(plan, state),
         _units(plan, state),
@@ -100,6 +103,23 @@ def _disk(plan: Plan, state: HostState, limits: Limits) -> Iterator[str]:
                 f"disk: {human_size(need)} are needed ({shares}), {human_size(free)} are free; make room on that file "
                 "system, or move one of these folders to a larger one"
             )
+
+
+def _gpus(plan: Plan, state: HostState) -> Iterator[str]:
+    wrong = differences(plan.gpus, state.gpus)
+    if wrong:
+        to_write = lines(plan.gpus, state.gpus)
+        yield f"{'; '.join(wrong)}; write into the inventory variables of {plan.host.name}:{to_write}"
+
+
+def warnings(plan: Plan, state: HostState) -> list[str]:
+    """What does not stand in the way, and the administrator may not know."""
+    without = [f"{stack.name} {service}" for stack in plan.stacks for service in stack.on_cpu]
+    without += [f"{stack.name} {left.what}" for stack in plan.stacks for left in stack.left_out]
+    if not without or plan.gpus or not state.gpus:
+        return []
+    told = f"{plan.host.name} has GPUs, and none is declared, so these do without: {', '.join(without)}. To give the "
+    return [f"{told}cards to stacks, write into its inventory variables:{lines((), state.gpus)}"]
 
 
 def _ports(plan: Plan, state: HostState) -> Iterator[str]:

@@ -15,6 +15,7 @@ from typing import Any
 from farrier import paths
 from farrier.front import front_files
 from farrier.installer import installer
+from farrier.nvidia.host import WATCHER, gpu_files
 from farrier.plan.model import Plan
 from farrier.preflight import unit_files
 from farrier.staging import hashes, staged_files
@@ -79,7 +80,8 @@ def request(
         "tools": {"folder": f"{paths.ROOT}/tools", "content": installer(root).content},
         "wanted_models": whole["models"],
         "cache": f"{paths.ROOT}/cache",
-        "files": sorted({*tool_files(root, plan), *front_files(plan.front)}),
+        "files": sorted({*tool_files(root, plan), *front_files(plan.front), *gpu_files(root, plan)}),
+        "gpus": bool(plan.gpus),
         "releases": [
             {"name": each.name, "home": each.home, "files": hashes(each.files), "fixed": hashes(each.fixed)}
             for each in staged_files(root, tree, plan, locks)
@@ -97,8 +99,11 @@ def account(stack: Json, secrets: Mapping[str, Mapping[str, str]]) -> Json:
     return {key: stack[key] for key in _ACCOUNT_KEYS} | {"credentials": credentials}
 
 
-def todo(plan: Plan, state: Json, tool: Files, front: Files) -> dict[str, list[str]]:
-    """What each part of a deploy has to do on the host, for people. `tool` and `front`: the files as they should be."""
+def todo(plan: Plan, state: Json, tool: Files, front: Files, gpus: Files) -> dict[str, list[str]]:
+    """What each part of a deploy has to do on the host, for people.
+
+    `tool`, `front` and `gpus`: their files as they should be.
+    """
     staged, live = state["staged"], state["live"]
     return {
         "packages": sorted(set(plan.packages) - state["packages"].keys()),
@@ -108,8 +113,10 @@ def todo(plan: Plan, state: Json, tool: Files, front: Files) -> dict[str, list[s
         "files": [stack for stack, release in staged.items() if release is None or live.get(stack) != release],
         "front": differing(front, state["files"]),
         "front_up": [] if state["front_up"] else ["caddy.service"],
+        "gpus": differing(gpus, state["files"]) + ([] if state["watched"] else [WATCHER]),
         "tool": differing(tool, state["files"]),
-        "recovers": [] if state["recovers"] else ["farrier-release-recover.service"],
+        "at_boot": list(state["not_at_boot"]),
+        "time": [stack.name for stack in plan.stacks if state["lasts"] or stack.name in state["boxes"]],
         "release": [stack for stack in staged if not _is_well(state["health"][stack])],
     }
 

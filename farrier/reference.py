@@ -10,11 +10,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from farrier import pipelines, stack
-from farrier.host import PREFIX, Host
+from farrier.host import PREFIX, Gpu, Host
 from farrier.kinds import KINDS
 from farrier.kinds.asgi import Health, Route
-from farrier.kinds.base import Limits
-from farrier.values import parse_duration, parse_size
+from farrier.kinds.base import Gpus, Limits
+from farrier.values import parse_capability, parse_card, parse_duration, parse_pci, parse_size
 
 _HEAD = """\
 # The stack file
@@ -28,6 +28,7 @@ _PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`sources.<name>`", stack.Source),
     ("`envs.<name>`", stack.Env),
     ("`services.<name>.limits`", Limits),
+    ("`services.<name>.gpus`", Gpus),
     ("`services.<name>.health`", Health),
     ("`services.<name>.routes[]`", Route),
     ("`pipelines.<name>`", pipelines.Pipeline),
@@ -46,6 +47,7 @@ def stack_reference() -> str:
     sections += [_section(title, model) for title, model in _PARTS]
     sections += [_section(f"Services of kind `{name}`", kind.model) for name, kind in sorted(KINDS.items())]
     sections.append(_section("Inventory variables", Host, PREFIX, frozenset({"name", "address"})))
+    sections.append(_section(f"`{PREFIX}gpus[]`", Gpu))
     return "\n".join(sections)
 
 
@@ -93,7 +95,13 @@ def _type(field: FieldInfo) -> str:
 
 def _word_of(metadata: Sequence[Any]) -> str | None:
     """What a value type is called, when it is one of ours with a way of writing of its own."""
-    words = {parse_size: "size", parse_duration: "duration"}
+    words = {
+        parse_size: "size",
+        parse_duration: "duration",
+        parse_capability: "capability",
+        parse_pci: "PCI address",
+        parse_card: "number or PCI address",
+    }
     return next((words[each.func] for each in metadata if getattr(each, "func", None) in words), None)
 
 

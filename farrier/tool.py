@@ -1,4 +1,4 @@
-"""The files of farrier-release as they lie on a host."""
+"""The files of farrier-release and farrier-gpus as they lie on a host."""
 
 from __future__ import annotations
 
@@ -16,6 +16,17 @@ import sys
 
 sys.path.insert(0, "{_HOME}")
 from farrier_host.release.cli import main
+
+sys.exit(main())
+"""
+_GPUS_COMMAND = "/usr/local/sbin/farrier-gpus"
+_GPUS_LAUNCHER = f"""\
+#!/usr/bin/python3 -IB
+# Farrier: shows the graphics cards, and checks them before a unit starts.
+import sys
+
+sys.path.insert(0, "{_HOME}")
+from farrier_host.gpu.cli import main
 
 sys.exit(main())
 """
@@ -59,6 +70,36 @@ Description=Settle the releases of %i
 Type=oneshot
 ExecStart={_COMMAND} settle %i
 """
+_REBOOT_GUARD = f"""\
+# Farrier: as long as jobs run, tells whoever reboots the host so, and whom to ask.
+[Unit]
+Description=Announce running jobs to whoever reboots
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart={_COMMAND} guard-reboots
+Restart=on-failure
+RestartSec=10
+Nice=5
+MemoryMax=128M
+
+[Install]
+WantedBy=multi-user.target
+"""
+_BOX = f"""\
+# Farrier: announces and brings the end of the time that a stack was given; its timer is farrier-release's to write.
+[Unit]
+Description=The time of %i
+StartLimitIntervalSec=0
+
+[Service]
+Type=oneshot
+ExecStart={_COMMAND} due %i
+# Somebody may be at it just then. Jobs in hand end by their units' own stop times.
+Restart=on-failure
+RestartSec=20
+TimeoutStartSec=infinity
+"""
 _SETTLE_TIMER = """\
 # Farrier: runs while an activation, or a way back, is open.
 [Unit]
@@ -73,15 +114,28 @@ AccuracySec=1s
 
 def tool_files(root: Path, plan: Plan) -> dict[str, dict[str, str]]:
     """Content and mode by path on the host: from the repository at `root`, and launchers of the stacks' commands."""
+    contact = {"/etc/farrier/contact": {"content": f"{plan.contact}\n", "mode": "0644"}}
+    return programs(root) | contact | dict(_launchers(plan))
+
+
+def programs(root: Path) -> dict[str, dict[str, str]]:
+    """What every host gets: the package, its two commands, and their units."""
     package = root / "host" / "farrier_host"
     modules = {f"{_HOME}/{path.relative_to(root / 'host')}": path for path in sorted(package.rglob("*.py"))}
     files = {path: {"content": module.read_text(encoding="utf-8"), "mode": "0644"} for path, module in modules.items()}
     files[_COMMAND] = {"content": _LAUNCHER, "mode": "0755"}
+    files[_GPUS_COMMAND] = {"content": _GPUS_LAUNCHER, "mode": "0755"}
     files["/etc/systemd/system/farrier-release-recover.service"] = {"content": _RECOVER, "mode": "0644"}
-    units = {"follow@.service": _FOLLOW, "settle@.service": _SETTLE, "settle@.timer": _SETTLE_TIMER}
+    units = {
+        "follow@.service": _FOLLOW,
+        "settle@.service": _SETTLE,
+        "settle@.timer": _SETTLE_TIMER,
+        "reboot-guard.service": _REBOOT_GUARD,
+        "box@.service": _BOX,
+    }
     for name, text in units.items():
         files[f"/etc/systemd/system/farrier-{name}"] = {"content": text, "mode": "0644"}
-    return files | dict(_launchers(plan))
+    return files
 
 
 def _launchers(plan: Plan) -> Iterator[tuple[str, dict[str, str]]]:

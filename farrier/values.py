@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
 
 _SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_MOST_CARDS = 64  # of one host
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -31,16 +32,60 @@ def parse_duration(value: object) -> int:
     return int(match[1]) * _SECONDS[match[2]]
 
 
+def parse_capability(value: object) -> str:
+    """A CUDA compute capability such as `7.5`, also where YAML made a number of it. Raises ValueError."""
+    text = f"{value}.0" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if not re.fullmatch(r"\d{1,2}\.\d", text):
+        raise ValueError('write a compute capability like "7.5" (https://developer.nvidia.com/cuda-gpus)')
+    return text
+
+
+def capability_key(capability: str) -> tuple[int, int]:
+    """What capabilities are compared by: `10.0` is above `9.0`."""
+    major, _, minor = capability.partition(".")
+    return int(major), int(minor)
+
+
+def parse_pci(value: object) -> str:
+    """A PCI address as sysfs writes it, `0000:3b:00.0`; NVIDIA's tools write a longer domain. Raises ValueError."""
+    match = re.fullmatch(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])", str(value).lower())
+    if not match:
+        raise ValueError('write a PCI address in quotation marks, like "0000:3b:00.0" (`lspci -D -d 10de:` shows them)')
+    return f"{int(match[1] or '0', 16):04x}:{match[2]}"
+
+
+def parse_card(value: object) -> int | str:
+    """A GPU as a stack file names it: its index in `farrier_gpus`, or its PCI address. Raises ValueError."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str):
+        return parse_pci(value)
+    raise ValueError('name a card by its place in farrier_gpus (0 is the first) or by its PCI address "0000:3b:00.0"')
+
+
+def parse_count(value: object) -> int | str:
+    """How many cards: a number or `all`. Raises ValueError that says how to write it."""
+    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_CARDS):
+        return value
+    raise ValueError(f"write a number of cards from 1 to {_MOST_CARDS}, or all")
+
+
 Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=int | str), Field(ge=0, le=2**50)]
 PositiveDuration = Annotated[
     int, BeforeValidator(parse_duration, json_schema_input_type=int | str), Field(gt=0, le=30 * 86400)
 ]
 Duration = Annotated[int, BeforeValidator(parse_duration, json_schema_input_type=int | str), Field(ge=0, le=30 * 86400)]
 
+Memory = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=int | str), Field(ge=2**20, le=2**50)]
+Capability = Annotated[str, BeforeValidator(parse_capability, json_schema_input_type=float | str)]
+PciAddress = Annotated[str, BeforeValidator(parse_pci)]
+Card = Annotated[int | str, BeforeValidator(parse_card)]
+CardCount = Annotated[int | Literal["all"], BeforeValidator(parse_count)]
+
 
 # The plan's own variables. The other FARRIER_ ones are settings of the stack's code, which a stack file may choose.
 _PLANNED = re.compile(
-    r"FARRIER_(STACK|SERVICE|INSTANCE|STATE|QUEUES|PIPELINES|RELEASE|BOOT_ID|PUBLIC_URL|\w+_SOCKET|\w+_TIMER)"
+    r"FARRIER_(STACK|SERVICE|INSTANCE|STATE|QUEUES|GPU_CARDS|GPU_MEMORY|PIPELINES|RELEASE|BOOT_ID|PUBLIC_URL|\w+_SOCKET|\w+_TIMER)"
 )
 
 

@@ -231,4 +231,4 @@ def _differ(before: Look, now: Look) -> bool:
 
 def _shown(look: Look) -> tuple[object, ...]:
     job = look.job
-    return place(job), job.state, job.progress, job.step, job.step_name, look.position
+    return place(job), job.state, job.progress, job.step, job.step_name, look.position, look.waiting

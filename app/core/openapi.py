@@ -36,12 +36,30 @@ class Live(BaseModel):
     status: Literal["live"]
 
 
+class GpuMemory(BaseModel):
+    """Bytes."""
+
+    total: int
+    used: int
+    free: int
+
+
+class Gpu(BaseModel):
+    """A card; `xid` is the driver's last error about it."""
+
+    index: int
+    model: str
+    memory: GpuMemory | None
+    xid: int | None
+
+
 class Ready(BaseModel):
     """Each thing that the site needs, asked for real."""
 
     status: Literal["ready", "not ready"]
     checks: dict[str, str] = Field(description="`ok`, or what is wrong.")
     missing: list[str]
+    gpus: list[Gpu] = Field(description="The stack's cards on this host, as far as they answer.")
 
 
 class Health(BaseModel):
@@ -50,7 +68,7 @@ class Health(BaseModel):
     status: Literal["healthy", "unhealthy"]
     redis: Literal["connected", "disconnected"]
     worker: Literal["available", "unavailable"]
-    gpu: str
+    gpu: Literal["not used", "available", "unavailable"]
     timestamp: datetime
     error: str | None
 

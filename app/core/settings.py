@@ -57,6 +57,15 @@ class Settings:
     cleanup_patience: int  # seconds without a clean-up after which the site is not ready
     mail_timer: str  # the unit that sends mail; empty: none, and nobody's address is kept
     pii_logging: bool  # whether logs may name users and their files
+    gpu_cards: tuple[int, ...]  # that this process was given, by their number on the host
+    gpu_memory: int | None  # that each job needs on each of them; None: all of it
+    gpu_run: Path  # where the state of the host's cards and their locks are
+    stack_gpus: tuple[int, ...]  # that the stack's services on this host were given
+
+    @property
+    def unit(self) -> str:
+        """The unit of this process, where it is one of several of its kind."""
+        return f"{self.stack}-{self.service}@{self.instance}.service"
 
     @property
     def worker_name(self) -> str:
@@ -72,6 +81,14 @@ def _number(environment: Mapping[str, str], name: str, default: int, problems: l
         return int(text)
     problems.append(f"{name} is {text!r}; write a whole number of at least {least}")
     return default
+
+
+def _numbers(environment: Mapping[str, str], name: str, problems: list[str]) -> tuple[int, ...]:
+    words = [word.strip() for word in environment.get(name, "").split(",") if word.strip()]
+    if all(word.isascii() and word.isdigit() for word in words):
+        return tuple(map(int, words))
+    problems.append(f"{name} is {environment[name]!r}; write numbers of cards: 0,1")
+    return ()
 
 
 def _path(environment: Mapping[str, str], name: str) -> Path | None:
@@ -120,6 +137,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     if not queues:
         problems.append("FARRIER_QUEUES names no queue")
     credentials = environment["CREDENTIALS_DIRECTORY"]
+    has_share = bool(environment.get("FARRIER_GPU_MEMORY"))
     settings = Settings(
         stack=environment["FARRIER_STACK"],
         service=environment["FARRIER_SERVICE"],
@@ -147,6 +165,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         cleanup_patience=_number(environment, "FARRIER_CLEANUP_PATIENCE", 3600, problems),
         mail_timer=environment.get("FARRIER_MAIL_TIMER", ""),
         pii_logging=_switch(environment, "PII_LOGGING_ENABLED", problems),
+        gpu_cards=_numbers(environment, "FARRIER_GPU_CARDS", problems),
+        gpu_memory=_number(environment, "FARRIER_GPU_MEMORY", 0, problems) if has_share else None,
+        gpu_run=Path(environment.get("FARRIER_GPU_RUN", "/run/farrier/gpu")),
+        stack_gpus=_numbers(environment, "FARRIER_STACK_GPUS", problems),
     )
     if problems:
         raise SettingsError("; ".join(problems))

@@ -76,9 +76,12 @@ class Ending:
     out_of_memory: int = 0
 
 
+KEPT = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "TZ")  # which cards are the unit's, and the host's time zone
+
+
 def environment(call: StepCall, inherited: Mapping[str, str]) -> dict[str, str]:
     """What the launcher gets: none of the worker's variables. It is no wall: a step runs as the same user."""
-    kept = {name: inherited[name] for name in ("CUDA_VISIBLE_DEVICES", "TZ") if name in inherited}
+    kept = {name: inherited[name] for name in KEPT if name in inherited}
     return kept | {
         "PATH": f"{call.python.parent}:/usr/local/bin:/usr/bin:/bin",
         "HOME": str(call.work),

@@ -72,7 +72,7 @@ def _place(last_event_id: str | None) -> int | None:
 def add_events(app: FastAPI, service: Service, ending: Ending, answer: Callable[[Job], Mapping[str, Any]]) -> None:
     """Add `GET /status/{job_id}/events`; `answer` says a job as /status does."""
     followers = Followers(
-        look=partial(look, service.database),
+        look=partial(look, service.database, service.clock),
         answer=answer,
         listener=partial(_listener, service.settings),
         ending=ending,

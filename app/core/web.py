@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.docs import add_docs
 from app.core.ending import Ending
+from app.core.gpu.health import gpu_checks, gpu_facts
 from app.core.health import (
     OK,
     Check,
@@ -105,24 +106,28 @@ def checks(service: Service) -> dict[str, Check]:
         "jobs": jobs_check(service.jobs, service.pipelines),
         "disk": disk_check(service.storage, settings.disk_reserve),
         **cleanup,
+        **gpu_checks(settings.gpu_run, settings.stack_gpus),
     }
 
 
 def summary(readiness: Readiness, now: datetime) -> dict[str, Any]:
     """The short form of the readiness that clients of /health know."""
     workers = [outcome for name, outcome in readiness.checks.items() if name.startswith("worker:")]
+    gpus = [outcome == OK for name, outcome in readiness.checks.items() if name.startswith("gpu:")]
     missing = [f"{name}: {readiness.checks[name]}" for name in readiness.missing]
     return {
         "status": "unhealthy" if missing else "healthy",
         "redis": "connected" if readiness.checks["redis"] == OK else "disconnected",
         "worker": "available" if all(outcome == OK for outcome in workers) else "unavailable",
-        "gpu": "not used",
+        "gpu": "not used" if not gpus else "available" if all(gpus) else "unavailable",
         "timestamp": now.isoformat(),
         "error": "; ".join(missing) or None,
     }
 
 
-def _add_health(app: FastAPI, tests: Mapping[str, Check]) -> None:
+def _add_health(app: FastAPI, service: Service) -> None:
+    tests = checks(service)
+
     @app.get("/health/live", response_model=Live)
     async def live() -> dict[str, str]:
         """Say that the process answers; nothing else is asked."""
@@ -132,7 +137,8 @@ def _add_health(app: FastAPI, tests: Mapping[str, Check]) -> None:
     def ready() -> JSONResponse:
         """Say whether all that the site needs is there; 503 names what is missing."""
         readiness = ask(tests)
-        return JSONResponse(readiness.body(), 503 if readiness.missing else 200)
+        facts = gpu_facts(service.settings.gpu_run, service.settings.stack_gpus)
+        return JSONResponse(readiness.body() | {"gpus": facts}, 503 if readiness.missing else 200)
 
     @app.get("/health", responses=either(Health))
     def health() -> JSONResponse:
@@ -163,7 +169,7 @@ def create_web(title: str, service: Service, answer: Callable[[Job], Mapping[str
     app.add_exception_handler(OSError, _on_os_error)
     app.add_exception_handler(OperationalError, _on_ledger_error)
     app.add_exception_handler(redis.RedisError, _on_redis_error)
-    _add_health(app, checks(service))
+    _add_health(app, service)
     if answer:
         add_events(app, service, ending, answer)
     add_metrics(app, service)

@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.core.gpu.admission import Cards, NoCards
 from app.core.ledger import Job, Jobs, State, is_full
 from app.core.pipelines import Pipeline, Step
 from app.core.runner import StepStopped, run_step
@@ -26,6 +27,10 @@ SUMMARY_LIMIT = 100  # keys of a step's summary that are kept
 LOOK_EVERY = 1.0  # seconds between two looks at whether the job is still wanted
 PROGRESS_EVERY = 0.5  # seconds between two notes of progress in the ledger
 NOTE_AGAIN = 1.0  # seconds between two tries to note a job's end
+GPU_OOM = "GPU_OOM"
+# How often a job goes back because others took the memory of its card. Each time the card had been free when the job
+# began, so that a job which is hit so often is most likely too large beside a neighbour that nothing is seen of.
+MOST_DISPLACED = 5
 
 
 class KeepLease:
@@ -136,6 +141,14 @@ def _call(pipeline: Pipeline, step: Step, work: Path, elapsed: float) -> StepCal
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """How an attempt ended: `note` notes it in the ledger. `is_last`: the job is not tried again."""
+
+    note: Callable[[], bool]
+    is_last: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Workshop:
     """Everything that working on jobs needs."""
 
@@ -143,38 +156,58 @@ class Workshop:
     storage: Storage
     pipelines: Mapping[str, Pipeline]
     lease: float
+    cards: Cards = field(default_factory=NoCards)
 
     def work(self, job: Job) -> None:
         """Bring a claimed job to its end. An attempt that lost the job leaves nothing behind."""
         try:
             with KeepLease(self.jobs, job, self.lease) as lease:
-                self._note(job, lease, self._attempt(job, lease))
-            self._drop_original(job)
+                end = self._attempt(job, lease)
+                self._note(job, lease, end.note)
+            if end.is_last:
+                self._drop_original(job)
         except StepStopped:
             self._give_away(job)
         finally:
             self.storage.drop_work(job.id, job.attempt)
 
-    def _attempt(self, job: Job, lease: KeepLease) -> Callable[[], bool]:
-        """Work on the job; gives what notes its end in the ledger. Raises StepStopped."""
+    def _attempt(self, job: Job, lease: KeepLease) -> End:
+        """Work on the job; gives its end, which is to be noted in the ledger. Raises StepStopped."""
         try:
             summary = self._run(job, lease)
             size = self.storage.pack_result(job.id, job.attempt, self._folder(job) / OUTPUT)
         except StepStopped:
             raise
         except StepError as error:
-            return self._failure(job, error.code, str(error))
+            return (
+                self._gpu_failure(job, str(error))
+                if error.code == GPU_OOM
+                else self._failure(job, error.code, str(error))
+            )
         except Exception as error:
             log.exception("job %s: attempt %d", job.id, job.attempt)
             told = f"The site itself failed while it worked on this job ({type(error).__name__}); its log says more."
             return self._failure(job, "PIPELINE_ERROR", told)
         log.info("job %s: attempt %d has its result", job.id, job.attempt)
-        return partial(self.jobs.publish, job, size=size, summary=summary)
+        return End(partial(self.jobs.publish, job, size=size, summary=summary))
 
-    def _failure(self, job: Job, code: str, message: str) -> Callable[[], bool]:
+    def _gpu_failure(self, job: Job, message: str) -> End:
+        """The card had too little memory for the job, which waits for it again if that was others' doing."""
+        others = self.cards.crowded()
+        if others is None:
+            return self._failure(job, GPU_OOM, message)
+        before = self.jobs.displaced(job)
+        if before >= MOST_DISPLACED:
+            told = f"Others took the memory of its card in {before + 1} attempts; in the last one: {others}.\n{message}"
+            return self._failure(job, GPU_OOM, told)
+        self.storage.drop_result(job.id, job.attempt)
+        log.warning("job %s: attempt %d had no memory, and waits again (%s)", job.id, job.attempt, others)
+        return End(partial(self.jobs.displace, job), is_last=False)
+
+    def _failure(self, job: Job, code: str, message: str) -> End:
         self.storage.drop_result(job.id, job.attempt)
         log.warning("job %s: attempt %d failed with %s", job.id, job.attempt, code)
-        return partial(self.jobs.fail, job, code=code, message=message)
+        return End(partial(self.jobs.fail, job, code=code, message=message))
 
     def _note(self, job: Job, lease: KeepLease, end: Callable[[], bool]) -> None:
         """Note the job's end; a ledger that is full or locked for a while costs nothing. Raises StepStopped."""
@@ -244,11 +277,18 @@ class Workshop:
             summary |= dict(list(told.items())[:SUMMARY_LIMIT]) if isinstance(told, dict) else {}
         return summary
 
+    def _looks(self, lease: KeepLease) -> bool:
+        """Called several times a second while a step runs; whether it is to be stopped."""
+        self.cards.look()
+        return lease.lost()
+
     def _step(self, call: StepCall, job: Job, meter: Meter, lease: KeepLease) -> dict[str, Any]:
         """Run one step, and note in the ledger how it went."""
         meter.begin(call.name)
         try:
-            result = run_step(call, log=self.storage.log(job.id), on_progress=meter.tell, stop=lease.lost)
+            result = run_step(
+                call, log=self.storage.log(job.id), on_progress=meter.tell, stop=lambda: self._looks(lease)
+            )
         except StepError:
             meter.end("failed")
             raise

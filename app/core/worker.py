@@ -15,6 +15,8 @@ from app.core.broker import WAKE, common
 from app.core.children import Children, show_life
 from app.core.consumer import tick_step, up_step
 from app.core.ear import Ear
+from app.core.gpu.admission import Cards, HostCards, NoCards
+from app.core.gpu.decide import Need
 from app.core.health import OK, redis_check
 from app.core.ledger import Job
 from app.core.notify import notify
@@ -37,6 +39,15 @@ def _service() -> Service:
     service = await_service(os.environ)
     quiet_logs(unless=service.settings.pii_logging)
     return service
+
+
+@cache
+def _cards() -> Cards:
+    """The cards of this process's unit."""
+    settings = _service().settings
+    if not settings.gpu_cards:
+        return NoCards()
+    return HostCards(Need(settings.unit, settings.gpu_cards, settings.gpu_memory), settings.gpu_run)
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
@@ -68,20 +79,35 @@ def claim(service: Service) -> Job | None:
     return service.jobs.claim_next(settings.queues, service.owner(), settings.lease, settings.release)
 
 
+def work_one(service: Service, workshop: Workshop) -> bool:
+    """Wait for the worker's cards, claim the ledger's next job and do it; False where there is none for this worker."""
+    settings, workers = service.settings, service.workers
+
+    def wanted() -> bool:
+        return not workers.is_draining(settings.worker_name) and service.jobs.has_queued(settings.queues)
+
+    with workshop.cards.held(wanted, partial(workers.wait, settings.worker_name)) as is_wanted:
+        job = claim(service) if is_wanted else None
+        if job is None:
+            return False
+        log.info("job %s: attempt %d begins", job.id, job.attempt)
+        workshop.work(job)
+        return True
+
+
 @shared_task(name=WAKE)
 def work_off(_job_id: str) -> None:
     """Claim and do the ledger's next job until none is left; the message only wakes, whichever job it names."""
     service = _service()
-    workshop = Workshop(service.jobs, service.storage, service.pipelines, service.settings.lease)
-    while job := claim(service):
-        log.info("job %s: attempt %d begins", job.id, job.attempt)
-        workshop.work(job)
+    workshop = Workshop(service.jobs, service.storage, service.pipelines, service.settings.lease, _cards())
+    while work_one(service, workshop):
+        pass
 
 
-def doing(job: str | None, *, draining: bool) -> str:
+def doing(job: str | None, *, draining: bool, waiting: str | None = None) -> str:
     """What the unit's status says; farrier-release reads the job's id out of it."""
     if job is None:
-        return "ends" if draining else "idle"
+        return "ends" if draining else waiting or "idle"
     return f"ends job {job} first" if draining else f"job {job}"
 
 
@@ -131,8 +157,9 @@ class _Main:
         def pulse(draining: bool) -> None:
             beat(draining=draining)
             job = service.jobs.held_by(settings.worker_name)
-            notify(f"STATUS={doing(job, draining=draining)}")
-            if ear.is_deaf(free=job is None and self.loop.turns and not draining):
+            waiting = service.workers.waits_for(settings.worker_name)
+            notify(f"STATUS={doing(job, draining=draining, waiting=waiting)}")
+            if ear.is_deaf(free=job is None and not waiting and self.loop.turns and not draining):
                 log.critical("a job waits, and nothing wakes this worker: systemd replaces it")
                 notify("WATCHDOG=trigger")
 

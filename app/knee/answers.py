@@ -31,7 +31,9 @@ def accepted(jobs: Jobs, job: Job) -> dict[str, Any]:
 def _queued(jobs: Jobs, job: Job) -> dict[str, Any]:
     position = jobs.position(job)
     wait = round(position * jobs.mean(job.queue))
-    return {"status": "queued", "queue_position": position, "estimated_wait": wait, "estimated_wait_seconds": wait}
+    told = {"status": "queued", "queue_position": position, "estimated_wait": wait, "estimated_wait_seconds": wait}
+    words = jobs.waits_for(job.queue)
+    return told | ({"message": words} if words else {})
 
 
 def _processing(jobs: Jobs, job: Job) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Queued(BaseModel):
     queue_position: int = Field(ge=1, description="1 is next.")
     estimated_wait: int = Field(ge=0, description="Seconds.")
     estimated_wait_seconds: int = Field(ge=0)
+    message: str = Field("", description="What the queue waits for, such as a GPU and who holds it; else left out.")
 
 
 class Processing(BaseModel):

@@ -68,7 +68,13 @@ def _add_upload(app: FastAPI, service: Service) -> None:
 
 
 def _add_jobs(app: FastAPI, service: Service) -> None:
-    @app.get("/status/{job_id}", operation_id="status", response_model=Status, responses=problems(404, 500, 503))
+    @app.get(
+        "/status/{job_id}",
+        operation_id="status",
+        response_model=Status,
+        response_model_exclude_unset=True,
+        responses=problems(404, 500, 503),
+    )
     def show(job_id: str) -> dict[str, Any]:
         """How far a job is."""
         return status(service.jobs, _find(service, job_id))

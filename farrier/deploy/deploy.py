@@ -13,6 +13,8 @@ from farrier.deploy.runner import Play
 from farrier.deploy.session import ROOT, Done, need_inventory, watched
 from farrier.deploy.show import View, last_lines, summary
 from farrier.deploy.status import told_after_interrupt
+from farrier.lasting import lasting
+from farrier.problems import InvalidInput
 from farrier.who import who
 
 
@@ -24,6 +26,10 @@ def deploy(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     reason: Annotated[str, typer.Option(help="Why; kept in the host's history, and production may ask for it.")] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for GPU workers to end their jobs.")] = False,
     now: Annotated[bool, typer.Option("--now", help="Cut the jobs of GPU workers; they are queued again.")] = False,
+    lasts: Annotated[
+        str,
+        typer.Option("--for", metavar="TIME", help="Stop it after 30m, 2h or 1d12h and free its cards; else it stays."),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON object; progress to stderr.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Ansible's own output too.")] = False,
 ) -> None:
@@ -31,10 +37,15 @@ def deploy(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     if wait and now:
         raise typer.BadParameter("--wait and --now exclude each other")
     need_inventory(inventory)
+    try:
+        lasting(lasts, host=limit)
+    except InvalidInput as error:
+        raise typer.BadParameter(error.problems[0].message, param_hint="--for") from None
     variables: dict[str, str | bool] = {"farrier_who": who()}
     variables |= {"farrier_reason": reason} if reason else {}
     variables |= {"farrier_workers": "wait" if wait else "now"} if wait or now else {}
     view = View(sys.stderr if as_json else sys.stdout)
+    variables |= {"farrier_for": lasts} if lasts else {}
     play = Play("site.yml", inventory, limit, tags or None, check=check, variables=variables)
     done = watched(play, view, "deploy", verbose=verbose)
     result = _result(done)

@@ -100,7 +100,9 @@ def _health(state: Mapping[str, Any]) -> str:
         return ""
     if state.get("phase", "confirmed") != "confirmed":
         return str(state["phase"])
-    return {True: "ready", False: "NOT READY"}.get(state.get("ready", None), "?")
+    health = {True: "ready", False: "NOT READY"}.get(state.get("ready", None), "?")
+    box = state.get("box") or {}
+    return f"{health}, {str(box['text']).partition(';')[0]}" if box else health
 
 
 def notes(found: Mapping[str, Answer]) -> Iterator[str]:
@@ -111,6 +113,8 @@ def notes(found: Mapping[str, Answer]) -> Iterator[str]:
                 yield f"{host} {stack}: {follower(each)}"
             for unit, why in (state.get("alone") or {}).items():
                 yield f"{host} {stack}: {unit} went back alone: {str(why).partition(chr(10))[0]}"
+            if ";" in str((state.get("box") or {}).get("text")):  # it is near, and there is something to do
+                yield f"{host} {stack}: {state['box']['text']}"
             if state.get("message"):
                 yield f"{host} {stack}: {str(state['message']).splitlines()[0]}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from farrier.preflight import HostState
 from farrier_host.release.files import FileSet
@@ -54,6 +54,12 @@ class FoundFile(BaseModel):
     mode: str
 
 
+class Time(BaseModel):
+    """The time that a stack was given."""
+
+    until: int = 0  # seconds since 1970
+
+
 class HostView(HostState):
     """Preflight's state, and what is live. A bare host has nothing of it."""
 
@@ -63,3 +69,5 @@ class HostView(HostState):
     accounts: tuple[str, ...] = ()  # what of users, folders and secrets is missing or wrong
     fetched: frozenset[str]
     installer: bool
+    boxes: dict[str, Time] = Field(default_factory=dict)
+    lasts: str = ""  # the time that this deploy gives

@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
-from farrier.effects.host import HostView, LiveStack
+from farrier.effects.host import HostView, LiveStack, Time
 from farrier.effects.model import Become, Effects, FileEffect, StackEffects
 from farrier.effects.needs import Locks, disks, downloads
 from farrier.effects.units import credential_times, decision, unit_effects
@@ -61,7 +62,11 @@ def _stack(plan: StackPlan, rendered: Mapping[str, str], state: HostView) -> Sta
         files=tuple(_files(plan, rendered, live)),
         reload_front=found.actions.reload_front,
         waits=tuple(waits(plan, rendered, live, found, is_proven=release == "new" or is_mended)),
-        notes=(*_database(rendered, live), *_notes(plan, live, state, is_new=release == "new")),
+        notes=(
+            *_database(rendered, live),
+            *_notes(plan, live, state, is_new=release == "new"),
+            *_time(state.boxes.get(plan.name), state.lasts),
+        ),
     )
 
 
@@ -101,6 +106,16 @@ def _notes(plan: StackPlan, live: LiveStack, state: HostView, *, is_new: bool) -
         yield (f"an activation is open ({live.phase}): it is taken back first, and what that restarts is not foretold")
     elif live.release is not None and not is_new and plan.name in state.health:
         yield from (f"to be mended: {complaint}" for complaint in state.health[plan.name].complaints)
+
+
+def _time(box: Time | None, lasts: str) -> Iterator[str]:
+    end = f"{datetime.fromtimestamp(box.until, UTC):%Y-%m-%d %H:%M UTC}" if box else ""
+    if lasts:
+        yield f"it is stopped {lasts} after it went live, unless somebody extends that" + (
+            f" (now: {end})" if end else ""
+        )
+    elif box:
+        yield f"it stays for ever: this run gives no farrier_for (now it ends {end})"
 
 
 def _differing(wanted: Mapping[str, Mapping[str, str]], state: HostView) -> Iterator[FileEffect]:

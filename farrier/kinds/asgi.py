@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from farrier import paths
-from farrier.kinds.base import Kind, PythonService, Resolved, Strict, Surroundings, python_context
+from farrier.kinds.base import Kind, PythonService, Resolved, Strict, Surroundings, gpu_context, python_context
 from farrier.plan.model import Bridge, Gate, Unit
 from farrier.values import Duration, Hostname, UrlPath
 
@@ -57,6 +57,9 @@ def _resolve(name: str, service: Asgi, around: Surroundings) -> Resolved:
         "live": service.health.live,
         "request_timeout": service.request_timeout,
     }
+    share = around.gpus.get(around.unit(name))
+    if share:
+        context["gpu"] = gpu_context(share, around)
     units = tuple(
         Unit(
             file=around.unit(name, suffix),
@@ -64,7 +67,8 @@ def _resolve(name: str, service: Asgi, around: Surroundings) -> Resolved:
             template=f"asgi{suffix}.j2",
             starts=(around.unit(name, suffix),),
             context=context,
-            change="bridge",
+            # A second generation would want the first one's cards: requests wait in the socket instead.
+            change="restart" if share else "bridge",
         )
         for suffix in (".socket", ".service")
     )
@@ -79,7 +83,7 @@ def _resolve(name: str, service: Asgi, around: Surroundings) -> Resolved:
         within=_GATE,
     )
     memory = service.limits.memory or service.processes * _DEFAULT_MEMORY
-    return Resolved(units=units, bridges=(bridge,), gates=(gate,), memory=memory)
+    return Resolved(units=units, bridges=() if share else (bridge,), gates=(gate,), memory=memory)
 
 
 KIND = Kind(name="asgi", model=Asgi, anchor=".service", resolve=_resolve)

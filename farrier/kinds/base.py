@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from farrier import paths
-from farrier.plan.model import Bridge, Credential, Gate, Unit
-from farrier.values import Duration, EnvironmentName, Line, Name, PythonTarget, Size
+from farrier.plan.model import Bridge, Credential, Gate, GpuCard, GpuShare, Unit
+from farrier.values import (
+    Capability,
+    Card,
+    CardCount,
+    Duration,
+    EnvironmentName,
+    Line,
+    Memory,
+    Name,
+    PythonTarget,
+    Size,
+)
 
 
 class Strict(BaseModel):
@@ -26,6 +37,52 @@ class Limits(Strict):
         None, ge=2**20, description="Memory above which the kernel ends a process of the service: `512M`."
     )
     cpu: float | None = Field(None, ge=0.01, le=4096, description="CPU cores: `2`, `0.5`.")
+
+
+class Gpus(Strict):
+    """GPU cards of the host, for this service alone or, with `memory`, a share of each; each replica gets its own.
+
+    `all` alone is short for `{count: all}`.
+    """
+
+    count: CardCount | None = Field(
+        None, description="How many cards; `all`: every one that is nobody's. 1 if not set."
+    )
+    cards: list[Card] = Field(
+        [],
+        description="Certain cards in place of a number, each by its place in `farrier_gpus` or by its PCI address.",
+    )
+    memory: Memory | None = Field(
+        None, description="A share of this size on each card; others may have the rest. The whole card, if not set."
+    )
+    min_capability: Capability | None = Field(None, description='The oldest card that will do: `"7.0"`.')
+    without: Literal["cpu", "skip", "fail"] = Field(
+        "fail",
+        description="On a host that has no GPU for its stacks: `cpu` runs the service all the same; `skip` leaves it "
+        "out, with what comes after it; `fail` refuses.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        if value == "all":
+            return {"count": "all"}
+        if not isinstance(value, Mapping | Gpus):
+            raise ValueError("write all, or what it needs: {count: 1, memory: 8G}")  # noqa: TRY004 - pydantic tells it
+        return value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Gpus:
+        if self.cards and self.count is not None:
+            raise ValueError("write either count or cards")
+        if len(set(self.cards)) != len(self.cards):
+            raise ValueError("cards names one card twice")
+        return self
+
+    @property
+    def number(self) -> int:
+        """How many cards a replica gets, where that is a number: cards that are named, or `all`, are not counted."""
+        return self.count if isinstance(self.count, int) else 1
 
 
 class Service(Strict):
@@ -54,7 +111,12 @@ class PythonService(CodeService):
     """Keys of the kinds that keep an application running."""
 
     app: PythonTarget = Field(description="What to run: `module:name`, or `module:factory()`.")
+    gpus: Gpus | None = Field(None, description="GPU cards that it gets: see `services.<name>.gpus`. `all`, for short.")
     stop_timeout: Duration = Field(30, description="How long work in hand may go on at a stop, before it is killed.")
+
+    def units(self, stack: str, name: str) -> tuple[str, ...]:
+        """The services of systemd that it becomes, each of which gets cards of its own."""
+        return (f"{stack}-{name}.service",)
 
 
 @dataclass(frozen=True)
@@ -72,6 +134,8 @@ class Surroundings:
     environment: Mapping[str, str]  # for every process that runs the stack's code
     secrets: tuple[str, ...]  # credentials for every process that runs the stack's code
     given: frozenset[str]  # secrets of the stack file whose value the host's variables hold
+    gpus: Mapping[str, GpuShare] = field(default_factory=dict)  # unit -> its cards; none for a unit without
+    cards: Sequence[GpuCard] = ()  # of the host, by index
 
     def unit(self, service: str, suffix: str = ".service") -> str:
         """The name of a service's unit: `<stack>-<service>.service`."""
@@ -142,5 +206,15 @@ def code_context(name: str, service: CodeService, around: Surroundings) -> dict[
 
 
 def python_context(name: str, service: PythonService, around: Surroundings) -> dict[str, Any]:
-    """The same for an application that is kept running."""
-    return code_context(name, service, around) | {"app": service.app, "stop_timeout": service.stop_timeout}
+    """The same for an application that is kept running; `gpu` is for units that have cards, see gpu_context."""
+    own = {"app": service.app, "stop_timeout": service.stop_timeout, "gpu": None}
+    return code_context(name, service, around) | own
+
+
+def gpu_context(share: GpuShare, around: Surroundings) -> dict[str, Any]:
+    """What a unit template must know of the unit's cards."""
+    cards = [around.cards[index] for index in share.cards]
+    return {
+        "cards": [{"index": card.index, "pci": card.pci, "minor": card.minor} for card in cards],
+        "memory": share.memory,
+    }

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from farrier import paths
-from farrier.kinds.base import Kind, PythonService, Resolved, Surroundings, python_context
+from farrier.kinds.base import Kind, PythonService, Resolved, Surroundings, gpu_context, python_context
 from farrier.plan.model import Unit
 from farrier.values import Name
 
@@ -35,6 +35,10 @@ class Celery(PythonService):
         None, ge=1, le=256, strict=True, description="Foreign: jobs at a time in one worker; 1 if not set."
     )
 
+    def units(self, stack: str, name: str) -> tuple[str, ...]:
+        """One a replica."""
+        return tuple(f"{stack}-{name}@{index}.service" for index in range(self.replicas))
+
     @model_validator(mode="after")
     def _foreign_keys(self) -> Celery:
         given = [key for key in ("broker", "pool", "concurrency") if getattr(self, key) is not None]
@@ -48,17 +52,24 @@ def _resolve(name: str, service: Celery, around: Surroundings) -> Resolved:
     context = python_context(name, service, around) | {"queues": service.queues}
     if foreign:
         context = _foreign(context, service, around)
-    instances = tuple(around.unit(name, f"@{index}.service") for index in range(service.replicas))
-    unit = Unit(
-        file=around.unit(name, "@.service"),
-        service=name,
-        template="celery-foreign@.service.j2" if foreign else "celery@.service.j2",
-        starts=instances,
-        context=context,
-        change="follow",
+    instances = service.units(around.stack, name)
+    with_gpus = {unit: {"gpu": gpu_context(around.gpus[unit], around)} for unit in instances if unit in around.gpus}
+    # Instances with cards have a file each, which systemd prefers to the template's, so that each has its own devices.
+    own: dict[str, tuple[str, ...]] = {unit: (unit,) for unit in with_gpus}
+    files = own or {around.unit(name, "@.service"): instances}
+    units = tuple(
+        Unit(
+            file=file,
+            service=name,
+            template="celery-foreign@.service.j2" if foreign else "celery@.service.j2",
+            starts=starts,
+            context=context | with_gpus.get(file, {}),
+            change="follow",
+        )
+        for file, starts in files.items()
     )
     memory = (service.limits.memory or _DEFAULT_MEMORY) * service.replicas
-    return Resolved(units=(unit,), memory=memory)
+    return Resolved(units=units, memory=memory)
 
 
 def _foreign(context: dict[str, Any], service: Celery, around: Surroundings) -> dict[str, Any]:

@@ -150,6 +150,33 @@ class SchemaPlan(Part):
     floor: str  # the oldest of them
 
 
+class GpuCard(Part):
+    """A GPU card of the host, as `farrier_gpus` declares it. `index`: its place there."""
+
+    index: int
+    pci: str  # as sysfs writes it: 0000:3b:00.0
+    model: str
+    memory: int  # bytes
+    capability: str  # compute capability: 7.5
+    owner: str | None = None  # whose it is, when it is given to no stack
+    minor: int  # of /dev/nvidia<minor>
+
+
+class GpuShare(Part):
+    """What one unit has of the host's cards: `memory` bytes on each, or, without, the whole of them."""
+
+    unit: str
+    cards: tuple[int, ...]  # indices
+    memory: int | None
+
+
+class LeftOut(Part):
+    """Something of the stack file that this host does not run, and why."""
+
+    what: str  # a service's name, or `command <name>`
+    why: str
+
+
 class StackPlan(Part):
     """One stack on this host. It holds no time, commit or path of the controller: equal stacks make equal plans."""
 
@@ -176,6 +203,9 @@ class StackPlan(Part):
     fixtures: dict[str, str]  # name in the release -> sha256
     # pydantic's own models have something called `schema`
     database_schema: SchemaPlan | None = Field(alias="schema")
+    gpus: tuple[GpuShare, ...] = ()
+    on_cpu: tuple[str, ...] = ()  # services that would have GPUs, on a host that has none for them
+    left_out: tuple[LeftOut, ...] = ()
     memory: int  # bytes, with a second generation of the largest web service
     disk: int  # bytes of room for its data
 
@@ -204,5 +234,7 @@ class Plan(Part):
     envs: tuple[EnvPlan, ...]
     models: tuple[ModelPlan, ...]
     models_root: str
+    contact: str = ""  # whom to ask about the host
+    gpus: tuple[GpuCard, ...] = ()  # the host's cards, those that are somebody's included
     memory: int  # bytes that the stacks need together
     stacks: tuple[StackPlan, ...]

@@ -12,16 +12,18 @@ from farrier.host import Host
 from farrier.kinds import KINDS
 from farrier.kinds.asgi import Asgi
 from farrier.kinds.base import PythonService, Resolved, Surroundings
-from farrier.kinds.celery import Celery
 from farrier.load import Loaded, SourceFiles
 from farrier.models import Manifest, Model
 from farrier.pipelines import Places, pipeline_data
 from farrier.plan.checks import check_host, check_stack
+from farrier.plan.gpus import host_cards
 from farrier.plan.model import (
     CommandPlan,
     Credential,
     EnvPlan,
     Front,
+    GpuCard,
+    GpuShare,
     HostPlan,
     ModelFile,
     ModelPlan,
@@ -32,6 +34,8 @@ from farrier.plan.model import (
     Tree,
     VerifyPlan,
 )
+from farrier.plan.placing import place_stacks
+from farrier.plan.reduce import Reduced, queues, reduce
 from farrier.plan.secrets import check_secrets, check_tokens
 from farrier.problems import InvalidInput
 
@@ -52,6 +56,14 @@ class Inputs:
     runtime: SourceFiles
 
 
+@dataclass(frozen=True)
+class Placed:
+    """The host's cards, and what the units of one stack have of them."""
+
+    cards: tuple[GpuCard, ...]
+    shares: tuple[GpuShare, ...]
+
+
 def make_plan(stacks: Sequence[Loaded], inputs: Inputs) -> Plan:
     """The plan of `stacks` on a host. Raises InvalidInput with every problem."""
     known = [model.reference for model in inputs.manifest.models]
@@ -59,9 +71,16 @@ def make_plan(stacks: Sequence[Loaded], inputs: Inputs) -> Plan:
     problems += check_host(stacks, inputs.host.public_name)
     problems += check_secrets(stacks, inputs.host)
     problems += check_tokens(stacks, inputs.manifest, inputs.host)
+    cards = host_cards(inputs.host.gpus)
+    reduced = [reduce(loaded, cards, inputs.host.name) for loaded in stacks]
+    shares, unplaced = place_stacks([each.loaded for each in reduced], cards)
+    problems += [*unplaced, *(problem for each in reduced for problem in each.problems)]
     if problems:
         raise InvalidInput(problems)
-    resolved = [_StackResolver(loaded, inputs).plan() for loaded in stacks]
+    resolved = [
+        _StackResolver(each, inputs, Placed(cards, shares.get(each.loaded.name, ()))).plan() for each in reduced
+    ]
+    stacks = [each.loaded for each in reduced]
     kinds = {service.kind for loaded in stacks for service in loaded.stack.services.values()}
     return Plan(
         host=HostPlan(name=inputs.host.name, hostname=inputs.host.public_name),
@@ -72,6 +91,8 @@ def make_plan(stacks: Sequence[Loaded], inputs: Inputs) -> Plan:
         envs=_envs(stacks),
         models=_models(stacks, inputs),
         models_root=inputs.host.models_root,
+        contact=inputs.host.contact,
+        gpus=cards,
         memory=sum(stack.memory for stack in resolved),
         stacks=tuple(resolved),
     )
@@ -119,9 +140,10 @@ def _second_generation(resolved: Sequence[Resolved]) -> int:
 class _StackResolver:
     """Resolves one stack that passed the checks."""
 
-    def __init__(self, loaded: Loaded, inputs: Inputs) -> None:
+    def __init__(self, reduced: Reduced, inputs: Inputs, placed: Placed) -> None:
+        loaded = reduced.loaded
         self.loaded, self.stack, self.inputs = loaded, loaded.stack, inputs
-        self.name = loaded.name
+        self.name, self.reduced, self.placed = loaded.name, reduced, placed
         self.offers = [KINDS[service.kind].offer(self.name, key) for key, service in self.stack.services.items()]
         self.trees = {name: self._tree(name, files) for name, files in loaded.sources.items()}
         self.runtime = self._tree("runtime", inputs.runtime)
@@ -157,6 +179,9 @@ class _StackResolver:
             verify=tuple(self._verify()),
             fixtures=dict(sorted(self.loaded.fixtures.hashes.items())),
             schema=self._schema(),
+            gpus=self.placed.shares,
+            on_cpu=self.reduced.on_cpu,
+            left_out=self.reduced.left_out,
             memory=sum(each.memory for each in resolved) + _second_generation(resolved) + self.stack.requires.memory,
             disk=self.stack.requires.disk,
         )
@@ -230,6 +255,8 @@ class _StackResolver:
             environment=self._environment(),
             secrets=(*secrets, _VERIFY_TOKEN.name, *self._ledger_secrets()),
             given=self.given,
+            gpus={share.unit: share for share in self.placed.shares},
+            cards=self.placed.cards,
         )
 
     def _prefixes(self) -> dict[str, str]:
@@ -243,14 +270,8 @@ class _StackResolver:
 
     def _environment(self) -> dict[str, str]:
         environment = dict(pair for offer in self.offers for pair in offer.environment.items())
-        queues = {
-            q: None
-            for service in self.stack.services.values()
-            if isinstance(service, Celery) and service.contract == "farrier"
-            for q in service.queues
-        }
-        if queues:
-            environment["FARRIER_QUEUES"] = ",".join(queues)
+        if names := queues(self.stack):
+            environment["FARRIER_QUEUES"] = ",".join(names)
         if self.config:
             environment["FARRIER_PIPELINES"] = next(iter(self.config))
         return environment | self._ledger_address() | self.stack.environment

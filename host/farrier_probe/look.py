@@ -10,11 +10,18 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ansible.module_utils import farrier_gpu
+
 from farrier_probe import machine, release
 from farrier_probe.installed import accounts, env_problems, fetched, files, installer, missing_models, ready, touch
 
 Json = dict[str, Any]
-_RECOVERS = "/etc/systemd/system/sysinit.target.wants/farrier-release-recover.service"
+_WANTS = "/etc/systemd/system/{}.wants/{}"
+# What of farrier-release systemd starts at boot.
+_AT_BOOT = {
+    "farrier-release-recover.service": "sysinit.target",
+    "farrier-reboot-guard.service": "multi-user.target",
+}
 
 
 def look(request: Json) -> Json:
@@ -22,6 +29,8 @@ def look(request: Json) -> Json:
     with ThreadPoolExecutor(6) as pool:  # hashing, and waiting for systemctl and dpkg, go side by side
         packages = pool.submit(machine.packages, request["packages"])
         front_up = pool.submit(release.is_up_and_enabled, "caddy.service")
+        gpu = pool.submit(farrier_gpu.look)
+        watched = pool.submit(release.is_up_and_enabled, "farrier-gpus.service") if request["gpus"] else None
         problems = {env["prefix"]: pool.submit(env_problems, env["prefix"]) for env in request["envs"]}
         stacks = {name: pool.submit(release.live_state, name) for name in request["users"]}
         found = _found_at_once(request)
@@ -30,6 +39,8 @@ def look(request: Json) -> Json:
         return found | {
             "packages": packages.result(),
             "front_up": front_up.result(),
+            "gpu": gpu.result(),
+            "watched": watched is None or watched.result(),
             "env_problems": {prefix: future.result() for prefix, future in problems.items()},
             "live_files": {name: future.result().pop("files") for name, future in stacks.items()},
             "health": {name: future.result() for name, future in stacks.items()},
@@ -46,6 +57,7 @@ def _found_at_once(request: Json) -> Json:
         "os": machine.operating_system(),
         "memory": machine.memory(),
         "disks": {folder: machine.disk(folder) for folder in request["folders"]},
+        "gpus": machine.gpus(),
         "listeners": machine.listeners(),
         "users": {name: machine.user(name) for name in request["users"]},
         "units": machine.units(request["units"]),
@@ -53,7 +65,8 @@ def _found_at_once(request: Json) -> Json:
         "envs": ready(f"{release.ROOT}/envs/*/.ready"),
         "models": ready(f"{request['models_root']}/*/*/.complete"),
         "live": release.live(),
-        "recovers": os.path.exists(_RECOVERS),
+        "boxes": release.boxes(),
+        "not_at_boot": [unit for unit, by in _AT_BOOT.items() if not os.path.exists(_WANTS.format(by, unit))],
         "caddyfile": machine.first_line("/etc/caddy/Caddyfile"),
         "accounts": _complaints(lambda: accounts(request["stacks"])),
         "installer": installer(request["tools"]),

@@ -23,6 +23,12 @@ def live() -> dict[str, str]:
     return {stack: str(state["active"]) for stack, state in states.items() if state.get("active")}
 
 
+def boxes() -> dict[str, dict[str, Any]]:
+    """The time that stacks were given; those without one stay."""
+    found = {os.path.basename(os.path.dirname(path)): journal(path) for path in glob.glob(f"{ROOT}/*/box.json")}
+    return {stack: box for stack, box in found.items() if box}
+
+
 def journal(path: str) -> dict[str, Any]:
     """The state of a stack; empty where there is none, or a damaged one: farrier-release knows how to go on."""
     try:

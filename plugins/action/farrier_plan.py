@@ -10,6 +10,8 @@ from ansible.plugins.action import ActionBase
 
 from farrier import git
 from farrier.guard import PRODUCTION, personal_logs, remedy, unguarded
+from farrier.inventory import pointed
+from farrier.lasting import VARIABLE, lasting
 from farrier.planning import Planned, planned
 from farrier.problems import InvalidInput
 from farrier.who import who
@@ -18,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class ActionModule(ActionBase):
-    """Sets the facts `farrier_plan`, `farrier_tree` (where stack files come from) and `farrier_who`.
+    """Sets the facts `farrier_plan`, `farrier_tree` (where stack files come from), `farrier_who`, `farrier_lasts`.
 
     Takes no arguments: everything is in the inventory and the stack files. Refuses what must not go to production.
     """
@@ -33,15 +35,19 @@ class ActionModule(ActionBase):
         given = {key: self._templar.template(value) for key, value in ours.items()}
         try:
             made = planned(root, name, given)
-            if PRODUCTION in variables.get("group_names", ()):
+            is_production = PRODUCTION in variables.get("group_names", ())
+            lasts = lasting(given.get(VARIABLE), host=name, is_production=is_production)
+            if is_production:
                 result["warnings"] = self._guard(root, name, made, str(given.get("farrier_reason") or "").strip())
         except InvalidInput as error:
-            raise AnsibleActionFail(str(error)) from None
+            source = Path(variables.get("inventory_file") or variables.get("inventory_dir") or root)
+            raise AnsibleActionFail(str(pointed(error, source, name, root))) from None
         tree = {"root": str(made.tree.root), "version": made.tree.version}
         result["ansible_facts"] = {
             "farrier_plan": made.plan.model_dump(mode="json"),
             "farrier_tree": tree,
             "farrier_who": who(),
+            "farrier_lasts": lasts,
         }
         return result
 

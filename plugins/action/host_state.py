@@ -11,6 +11,9 @@ from ansible.plugins.action import ActionBase
 
 from farrier import probe
 from farrier.front import front_files, written
+from farrier.nvidia.decide import line
+from farrier.nvidia.host import gpu_files
+from farrier.nvidia.look import Look
 from farrier.plan.model import Plan
 from farrier.problems import InvalidInput
 from farrier.tool import tool_files
@@ -22,7 +25,7 @@ _PYTHON = "/usr/bin/python3 -IBS -"
 class ActionModule(ActionBase):
     """Sets the fact `farrier_state`. `plan`: what the host shall become; `tree`: where its stack files come from.
 
-    `locks`: a folder of conda locks that is looked into first, or nothing.
+    `locks`: a folder of conda locks that is looked into first, or nothing. `lasts`: the time that the stacks are given.
 
     A module would cost its start-up on the host again for each thing that it looks at.
     Changes nothing but, for a coming release, times.
@@ -42,9 +45,18 @@ class ActionModule(ActionBase):
         except InvalidInput as error:
             raise AnsibleActionFail(str(error)) from None
         state = self._ask(probe.program(root, request))
-        state["todo"] = probe.todo(plan, state, tool_files(root, plan), written(front_files(plan.front)))
+        front = written(front_files(plan.front))
+        state["lasts"] = given.get("lasts") or ""
+        state["todo"] = probe.todo(plan, state, tool_files(root, plan), front, gpu_files(root, plan))
         result["ansible_facts"] = {"farrier_state": state}
+        self._say_what_drives(str((task_vars or {})["inventory_hostname"]), state["gpu"])
         return result
+
+    def _say_what_drives(self, host: str, gpu: dict[str, Any]) -> None:
+        """One line where no driver is needed; elsewhere the role `nvidia` has more to say."""
+        look = Look.model_validate(gpu)
+        if look.driver is None:
+            self._display.display(f"{host}: {line(look, declared=False)}")
 
     def _ask(self, program: bytes) -> dict[str, Any]:
         done = self._low_level_execute_command(_PYTHON, in_data=program)

@@ -8,7 +8,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from farrier.plan.model import Plan
-from farrier.preflight import HostState, Limits, findings
+from farrier.preflight import HostState, Limits, findings, warnings
 
 
 class ActionModule(ActionBase):
@@ -20,9 +20,11 @@ class ActionModule(ActionBase):
         given = self._task.args
         plan = Plan.model_validate(given["plan"])
         limits = Limits(tolerance=float(given["tolerance"]), systems=given["systems"])
-        found = findings(plan, HostState.model_validate(given["state"]), limits)
+        state = HostState.model_validate(given["state"])
+        found = findings(plan, state, limits)
         if found:
             heading = f"{plan.host.name} is not ready; nothing was changed:"
             raise AnsibleActionFail("\n".join([heading, *(f"  {finding}" for finding in found)]))
+        result["warnings"] = warnings(plan, state)
         result["msg"] = f"{plan.host.name} is ready"
         return result

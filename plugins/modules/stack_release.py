@@ -17,6 +17,7 @@ options:
   confirm_within: {type: int, default: 600, description: Seconds after which a release that nobody confirmed goes back.}
   who: {type: str, default: '', description: 'Who deploys, for the lock and the history.'}
   reason: {type: str, default: '', description: 'Why, for the history.'}
+  lasts: {type: str, default: '', description: 'The time after which the stacks are stopped, as 2h; empty: never.'}
   keep: {type: int, default: 5, description: Releases of a stack that stay besides the live one and the one before.}
   workers:
     type: str
@@ -54,6 +55,7 @@ def main() -> None:
         "confirm_within": {"type": "int", "default": 600},
         "who": {"type": "str", "default": ""},
         "reason": {"type": "str", "default": ""},
+        "lasts": {"type": "str", "default": ""},
         "keep": {"type": "int", "default": 5},
         "workers": {"type": "str", "default": "follow", "choices": ["follow", "wait", "now"]},
     }
@@ -82,11 +84,14 @@ class StackRun:
         self.before: str | None = state.get("active")
         self.is_trial = self.before != release or state.get("phase") != "confirmed"
         self.complaints = [] if self.is_trial else self.check()
+        has_end = os.path.exists(f"/opt/farrier/{stack}/box.json")
+        self.is_timed = bool(module.params["lasts"]) or has_end
+        self.end = "an end" if has_end else "no end"
         self.outcome: dict[str, Any] = {
             "stack": stack,
             "release": release,
             "result": "",
-            "changed": self.is_trial or bool(self.complaints),
+            "changed": self.is_trial or bool(self.complaints) or self.is_timed,
             "said": [],
             "restarted": [],
             "followers": [],
@@ -98,8 +103,17 @@ class StackRun:
     def diff(self) -> dict[str, str]:
         """The release that was live, or what was not well with it; and the release that is."""
         before = self.complaints or [self.before or "nothing"]
+        after = [self.release]
+        if self.is_timed:
+            before, after = (
+                [*before, self.end],
+                [*after, f"ends after {self.module.params['lasts'] or 'no time: stays'}"],
+            )
         heads = {"before_header": self.stack, "after_header": self.stack}
-        return heads | {"before": "".join(f"{line}\n" for line in before), "after": f"{self.release}\n"}
+        return heads | {
+            "before": "".join(f"{line}\n" for line in before),
+            "after": "".join(f"{line}\n" for line in after),
+        }
 
     def state(self) -> dict[str, Any]:
         """farrier-release's journal of the stack; empty where there is none yet, or where it is damaged."""
@@ -131,7 +145,7 @@ class StackRun:
             "--reason",
             given["reason"],
         ]
-        command += ["--keep", str(given["keep"])]
+        command += ["--keep", str(given["keep"]), "--for", given["lasts"] or "ever"]
         rc, out, err = self.module.run_command([*command, *(["--verify"] if given["verify"] else [])])
         try:
             self.outcome = json.loads(out)

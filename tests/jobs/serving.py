@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 STATE = "/var/lib/farrier/jobs"
 UNITS = ("jobs-web", "jobs-worker@0", "jobs-worker@1", "jobs-redis")
 WORKERS = "jobs-worker@0 jobs-worker@1"
-SMALL_DISK = "24m"
+ROOM = 24 * 1024  # KiB that a small disk has besides what is on it already
 LEASE = 10  # seconds: shorter than systemd would let a stopped worker be
 _SYSTEMCTL = f"systemctl {{}} jobs.target jobs-web.socket {' '.join(UNITS)}"
 _ON_HOST = "/usr/local/lib/on_host.py"
@@ -149,7 +149,8 @@ def small_data_disk(jobs: JobsHost, folder: str) -> Iterator[None]:
     """A folder of the stack's data lies on a small disk of its own; the services are down while it is exchanged."""
     path, kept = f"{STATE}/{folder}", f"{STATE}-{folder}"
     like = f"chown --reference={kept} {path} && chmod --reference={kept} {path}"
-    mount = f"mkdir {path} && mount -t tmpfs -o size={SMALL_DISK} small {path} && {like} && cp -a {kept}/. {path}/"
+    size = f"$(( $(du -sk {kept} | cut -f1) + {ROOM} ))k"
+    mount = f"mkdir {path} && mount -t tmpfs -o size={size} small {path} && {like} && cp -a {kept}/. {path}/"
     stop, start = (_SYSTEMCTL.format(verb) for verb in ("stop", "start"))
     jobs.run(f"{stop} && mv {path} {kept} && {mount} && {start}")
     jobs.wait_until_serving()

@@ -7,7 +7,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-_COLOURS = {"done": "32", "failed": "31", "lost": "31", "running": "33", "queued": "36", "cancelled": "2", "head": "2"}
+_COLOURS = {
+    "done": "32",
+    "failed": "31",
+    "lost": "31",
+    "displaced": "33",
+    "running": "33",
+    "queued": "36",
+    "cancelled": "2",
+    "head": "2",
+}
 
 
 def is_coloured(environment: Mapping[str, str] = os.environ) -> bool:

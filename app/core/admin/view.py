@@ -24,7 +24,7 @@ def _row(service: Service, job: Job) -> tuple[str, ...]:
 
 def _what(service: Service, job: Job) -> str:
     if job.state == State.QUEUED:
-        return f"number {service.jobs.position(job)}"
+        return "; ".join(filter(None, (f"number {service.jobs.position(job)}", service.jobs.waits_for(job.queue))))
     if job.state == State.RUNNING:
         ends = ", is being cancelled" if job.cancel_requested else ""
         return f"{job.progress:.0f} % {job.step_name or ''}".rstrip() + ends
@@ -37,6 +37,7 @@ def facts(service: Service, job: Job, *, colour: bool) -> Iterator[str]:
     known = {
         "job": job.id,
         "state": job.state,
+        "waits": (service.jobs.waits_for(job.queue) or "") if job.state == State.QUEUED else "",
         "error": f"{job.error_code}: {job.error_message}" if job.error_code else "",
         "pipeline": f"{job.pipeline}, queue {job.queue}",
         "options": ", ".join(f"{name}={value}" for name, value in job.options.items()),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select
 
 from app.core.ledger import history
 from app.core.ledger.clock import Clock
 from app.core.ledger.database import Database
 from app.core.ledger.job import DURATIONS, Attempt, Job, State, StepRun, job_from, mean_duration
-from app.core.ledger.tables import jobs
+from app.core.ledger.tables import jobs, workers
 
 TURN = (jobs.c.verify.desc(), jobs.c.seq)
 # Built once: they are asked for each page that somebody looks at.
@@ -25,6 +25,7 @@ _AHEAD = (
         jobs.c.seq < bindparam("seq"),
     )
 )
+_QUEUED = select(jobs.c.id).where(jobs.c.state == State.QUEUED, jobs.c.queue.in_(bindparam("queues", expanding=True)))
 _LAST = (
     select(jobs.c.duration)
     .where(jobs.c.state == State.DONE, jobs.c.queue == bindparam("queue"), jobs.c.verify.is_(False))
@@ -32,6 +33,28 @@ _LAST = (
     .order_by(jobs.c.ended_seq.desc().nulls_last(), jobs.c.ended_wall.desc(), jobs.c.seq.desc())
     .limit(DURATIONS)
 )
+
+
+_WAITS = (
+    select(workers.c.queue, workers.c.waiting)
+    .where(
+        workers.c.queue.in_(bindparam("queues", expanding=True)),
+        workers.c.waiting.is_not(None),
+        workers.c.draining.is_(False),
+        workers.c.boot_id == bindparam("boot_id"),
+        workers.c.alive_until > bindparam("now"),
+    )
+    .order_by(workers.c.name)
+)
+
+
+def waits(connection: Connection, queues: Collection[str], clock: Clock) -> dict[str, str]:
+    """What the live workers of these queues wait for before they take a job, by queue; none that waits for nothing."""
+    given = {"queues": list(queues), "boot_id": clock.boot_id, "now": clock.now()}
+    found: dict[str, dict[str, None]] = {}
+    for row in connection.execute(_WAITS, given):
+        found.setdefault(row.queue, {})[row.waiting] = None
+    return {queue: "; ".join(words) for queue, words in found.items()}
 
 
 def held(job: Job) -> ColumnElement[bool]:
@@ -112,6 +135,16 @@ class Asked:
         with self._database.read() as connection:
             return list(connection.execute(select(jobs.c.id).where(old)).scalars())
 
+    def has_queued(self, queues: Collection[str]) -> bool:
+        """Whether a job waits in any of these queues."""
+        with self._database.read() as connection:
+            return connection.execute(_QUEUED.limit(1), {"queues": list(queues)}).first() is not None
+
+    def displaced(self, job: Job) -> int:
+        """How often others left the job no memory on its card."""
+        with self._database.read() as connection:
+            return history.displaced(connection, job.id)
+
     # ---- what people are told ---------------------------------------------------------------------------------------
 
     def position(self, job: Job) -> int:
@@ -119,6 +152,11 @@ class Asked:
         given = {"queue": job.queue, "verify": job.verify, "seq": job.seq}
         with self._database.read() as connection:
             return 1 + int(connection.execute(_AHEAD, given).scalar_one())
+
+    def waits_for(self, queue: str) -> str | None:
+        """What the queue's live workers wait for before they take a job, in words; None: they wait for nothing."""
+        with self._database.read() as connection:
+            return waits(connection, [queue], self._clock).get(queue)
 
     def mean(self, queue: str) -> float:
         """Seconds that a job of this queue is expected to last."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 
 from app.core.ledger.job import Attempt, Job, StepRun
 from app.core.ledger.tables import attempts, steps
 
 LOST = "lost"  # the outcome of an attempt whose worker is gone
+DISPLACED = "displaced"  # the outcome of an attempt for which others left no memory on its card: it does not count
 _BEGIN = insert(attempts)
 _END = (
     update(attempts)
@@ -47,6 +48,12 @@ def forget(connection: Connection, job_id: str) -> None:
     """The job is deleted."""
     for table in (attempts, steps):
         connection.execute(delete(table).where(table.c.job_id == job_id))
+
+
+def displaced(connection: Connection, job_id: str) -> int:
+    """How many attempts at the job do not count."""
+    these = and_(attempts.c.job_id == job_id, attempts.c.outcome == DISPLACED)
+    return int(connection.execute(select(func.count()).where(these)).scalar_one())
 
 
 def attempts_of(connection: Connection, job_id: str) -> list[Attempt]:

@@ -78,7 +78,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at a job. `outcome`: done, failed, cancelled or lost; None while it runs. `duration`: seconds."""
+    """One try at a job. `outcome`: done, failed, cancelled, lost, displaced; None: it runs. `duration`: seconds."""
 
     job_id: str
     attempt: int

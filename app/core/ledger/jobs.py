@@ -77,7 +77,7 @@ class Jobs(Asked):
             "submitted_wall": self._clock.wall(),
             **self._sent(sent),
         }
-        with self._write(new.id) as connection:
+        with self._database.write() as connection:  # nobody can follow it yet, so its followers are not called
             return job_from(dict(connection.execute(SUBMIT, values).mappings().one()))
 
     def delete(self, job_id: str) -> bool:
@@ -165,6 +165,10 @@ class Jobs(Asked):
         told = {"error_code": code, "error_message": message}
         return self._end(job, State.FAILED, Only.WANTED, **told)
 
+    def displace(self, job: Job) -> bool:
+        """Queue the job again, at no cost to it: others left it no memory on its card. False: lost or cancelled."""
+        return self._queue_again(job, history.DISPLACED, Only.WANTED, error_code="GPU_OOM")
+
     def let_go(self, job: Job) -> bool:
         """End a job whose end was asked for as cancelled; False: it is not ours, or nobody asked."""
         return self._end(job, State.CANCELLED, Only.CANCELLED)
@@ -177,6 +181,17 @@ class Jobs(Asked):
             past = {name: ended[name] for name in ("ended_wall", "duration")}
             error = values.get("error_code")
             history.end_attempt(connection, job, outcome=outcome or state, error_code=error, **past)
+            return True
+
+    def _queue_again(self, job: Job, outcome: str, *only: Only, error_code: str | None = None) -> bool:
+        """End the attempt, and put its job where it was in the queue."""
+        values: dict[str, Any] = {"state": State.QUEUED, "sent": False, "progress": 0.0, "step": 0}
+        values |= {"owner": None, "lease_until": None, "started_at": None}
+        with self._write(job.id) as connection:
+            if not self._change(connection, job, *only, **values):
+                return False
+            past = {"ended_wall": self._clock.wall(), "duration": self.since(job)}
+            history.end_attempt(connection, job, outcome=outcome, error_code=error_code, **past)
             return True
 
     def _ended(self, job: Job, state: State) -> dict[str, Any]:
@@ -204,17 +219,11 @@ class Jobs(Asked):
         if self._end(job, State.CANCELLED, Only.UNRENEWED, Only.CANCELLED):
             return True
         still_wanted = (Only.UNRENEWED, Only.WANTED)
-        if job.attempt >= self._max_attempts:
-            told = {"error_code": "PIPELINE_ERROR", "error_message": GIVEN_UP.format(attempts=job.attempt)}
+        tried = job.attempt - self.displaced(job)
+        if tried >= self._max_attempts:
+            told = {"error_code": "PIPELINE_ERROR", "error_message": GIVEN_UP.format(attempts=tried)}
             return self._end(job, State.FAILED, *still_wanted, outcome=history.LOST, **told)
-        values: dict[str, Any] = {"state": State.QUEUED, "sent": False, "progress": 0.0, "step": 0}
-        values |= {"owner": None, "lease_until": None, "started_at": None}
-        with self._write(job.id) as connection:
-            if not self._change(connection, job, *still_wanted, **values):
-                return False
-            wall, duration = self._clock.wall(), self.since(job)
-            history.end_attempt(connection, job, outcome=history.LOST, ended_wall=wall, duration=duration)
-            return True
+        return self._queue_again(job, history.LOST, *still_wanted)
 
     def mark_sent(self, job_id: str) -> None:
         """Note that the job's message is on its way."""

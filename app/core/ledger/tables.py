@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, false
 
-SCHEMA = "0002"  # the newest migration in versions/, which these tables are the result of
+SCHEMA = "0003"  # the newest migration in versions/, which these tables are the result of
 
 metadata = MetaData()
 
@@ -63,7 +63,7 @@ attempts = Table(
     Column("release", String(128), nullable=False),
     Column("began_wall", Float, nullable=False),
     Column("ended_wall", Float),
-    Column("outcome", String(16)),  # done, failed, cancelled, lost; none while it runs
+    Column("outcome", String(16)),  # done, failed, cancelled, lost, displaced; none while it runs
     Column("error_code", String(64)),
     Column("duration", Float),
 )
@@ -89,6 +89,7 @@ workers = Table(
     Column("boot_id", String(32), nullable=False),
     Column("alive_until", Float, nullable=False),
     Column("draining", Boolean, nullable=False),
+    Column("waiting", Text),  # what keeps it from taking a job, in words for people
 )
 
 leases = Table(

@@ -12,6 +12,7 @@ from app.core.ledger.job import State
 from app.core.ledger.tables import jobs, workers
 
 _DRAINING = select(workers.c.draining).where(workers.c.name == bindparam("name"))  # asked before each claim
+_WAITING = select(workers.c.waiting).where(workers.c.name == bindparam("name"))
 
 
 class Workers:
@@ -46,11 +47,11 @@ class Workers:
             return {str(row[0]): int(row[1]) for row in connection.execute(query)}
 
     def idle_queues(self) -> set[str]:
-        """The queues that a live worker serves which holds no job, and was not told to end."""
+        """The queues that a live worker serves which holds no job, was not told to end, and waits for nothing."""
         alive = and_(workers.c.boot_id == self._clock.boot_id, workers.c.alive_until > self._clock.now())
         with self._database.read() as connection:
             serving = connection.execute(
-                select(workers.c.name, workers.c.queue).where(alive, ~workers.c.draining)
+                select(workers.c.name, workers.c.queue).where(alive, ~workers.c.draining, workers.c.waiting.is_(None))
             ).all()
             owners = connection.execute(select(jobs.c.owner).where(jobs.c.state == State.RUNNING)).scalars().all()
         busy = {(owner or "").split(" ", 1)[0] for owner in owners}
@@ -60,3 +61,15 @@ class Workers:
         """Whether the worker was told to end after its present job."""
         with self._database.read() as connection:
             return any(connection.execute(_DRAINING, {"name": name}).scalars())
+
+    def wait(self, name: str, words: str | None) -> bool:
+        """Note what keeps the worker from taking a job, for people (None: nothing does); False: it never beat yet."""
+        with self._database.note() as connection:
+            return bool(
+                connection.execute(update(workers).where(workers.c.name == name).values(waiting=words)).rowcount
+            )
+
+    def waits_for(self, name: str) -> str | None:
+        """What keeps the worker from taking a job; None where nothing does."""
+        with self._database.read() as connection:
+            return next((words for words in connection.execute(_WAITING, {"name": name}).scalars() if words), None)

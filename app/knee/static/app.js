@@ -120,7 +120,8 @@ const views = {
   queued(job) {
     show(part("cancel"), true);
     const place = job.queue_position === 1 ? "next in the queue" : `number ${job.queue_position} in the queue`;
-    state("Waiting", `Your scan is ${place}. Expected to be done in about ${duration(job.estimated_wait)}.`, null);
+    const why = job.message ? `The queue is ${job.message}.` : `Expected to be done in about ${duration(job.estimated_wait)}.`;
+    state("Waiting", `Your scan is ${place}. ${why}`, null);
     say(`Waiting, ${place}.`);
   },
   processing(job) {

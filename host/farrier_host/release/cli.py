@@ -14,6 +14,7 @@ from farrier_host.release.layout import Layout
 from farrier_host.release.systemd import Failed
 from farrier_host.release.verify import VerifyFailed
 from farrier_host.release.workers import FOLLOW, NOW, WAIT
+from farrier_host.timebox import commands as timebox
 
 _CONFIRM_WITHIN = 600  # seconds; a verify run of a real job takes minutes
 _EPILOG = """exit codes: 0 done · 1 failed, and the message says what serves · 2 refused, nothing was changed ·
@@ -92,6 +93,16 @@ _REST: dict[str, Any] = {"nargs": argparse.REMAINDER}
 _COMMAND: Argument = ("command", _REST | {"metavar": "-- COMMAND", "help": "program and arguments"})
 _ARGUMENTS: Argument = ("arguments", _REST | {"metavar": "-- ARGUMENTS", "help": "for the command"})
 _VERIFY: Argument = ("--verify", {"action": "store_true", "help": "run the verify steps also when nothing changed"})
+_LASTS: Argument = (
+    "--for",
+    {
+        "dest": "lasts",
+        "default": "",
+        "metavar": "TIME",
+        "help": "stop it after this time (30m, 2h, 1d12h), or `ever`; when not given, its end is as it was",
+    },
+)
+_TIME: Argument = ("time", {"metavar": "TIME", "help": "30m, 2h, 1d12h"})
 _COMMANDS: tuple[tuple[str, Callable[[argparse.Namespace, Layout], int], str, tuple[Argument, ...]], ...] = (
     ("list", commands.list_releases, "Show the releases of a stack.", (_STACK,)),
     ("status", commands.status, "Show what is live.", (_ANY_STACK, _JSON)),
@@ -101,13 +112,20 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.Namespace, Layout], int], str, tu
         "deploy",
         commands.deploy,
         "Make a release live, prove it by the verify steps, and confirm it.",
-        (_STACK, _RELEASE, _WHO, _WHY, _WORKERS, _WITHIN, _VERIFY, _KEEP, _JSON),
+        (_STACK, _RELEASE, _WHO, _WHY, _WORKERS, _WITHIN, _VERIFY, _KEEP, _LASTS, _JSON),
     ),
     (
         "rollback",
         commands.rollback,
         "Bring back the release before, or the one named.",
         (_STACK, _ANY_RELEASE, _RESTORED, _WHO, _WHY, _WORKERS, _JSON),
+    ),
+    ("extend", timebox.extend, "Let a stack that was given a time run that much longer.", (_STACK, _TIME, _WHO)),
+    (
+        "end",
+        timebox.end_now,
+        "End the time that a stack was given now: workers end their jobs, then it is stopped and its cards are free.",
+        (_STACK, _WHO),
     ),
     (
         "run",
@@ -165,5 +183,7 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.Namespace, Layout], int], str, tu
         (_STACK,),
     ),
     ("follow", commands.follow_workers, "Used by farrier-follow@: watch the workers that follow later.", (_STACK,)),
+    ("guard-reboots", commands.guard_reboots, "Used by farrier-reboot-guard: tell who reboots that jobs run.", ()),
+    ("due", timebox.due, "Used by the timer of a stack's time: announce its end, or end it.", (_STACK,)),
     ("recover", commands.recover, "Used at boot: take back what was not confirmed.", ()),
 )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import pwd
-import socket
 import sys
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
 from functools import partial
 
+from farrier_host.reboot.watch import watch
 from farrier_host.release import history, lock, oneoff, state, systemd
 from farrier_host.release.collect import collect
 from farrier_host.release.deploy import DONE, FAILED, Deployer, Order, Outcome, as_json
@@ -27,6 +26,10 @@ from farrier_host.release.status import collect as collect_status
 from farrier_host.release.systemd import Failed
 from farrier_host.release.transaction import Transaction
 from farrier_host.release.verify import Verifier
+from farrier_host.release.who import user, who
+from farrier_host.timebox import end, store
+from farrier_host.timebox.box import EVER, seconds_of
+from farrier_host.timebox.box import until as until_text
 
 _say = partial(print, flush=True)
 _say_aside = partial(print, file=sys.stderr, flush=True)
@@ -34,9 +37,10 @@ _say_aside = partial(print, file=sys.stderr, flush=True)
 
 def list_releases(options: argparse.Namespace, layout: Layout) -> int:
     """The releases that are kept, with what they are."""
-    now = known(layout, options.stack)
+    now, box = known(layout, options.stack), store.load(layout, options.stack)
+    phase = f"{now.phase}, {until_text(box, time.time())}" if box else now.phase
     for release in sorted(staged(layout, options.stack)):
-        mark = now.phase if release == now.active else "previous" if release == now.previous else ""
+        mark = phase if release == now.active else "previous" if release == now.previous else ""
         print(f"{release}  {mark}".rstrip())
     return DONE
 
@@ -76,11 +80,20 @@ def check(options: argparse.Namespace, layout: Layout) -> int:
 
 def deploy(options: argparse.Namespace, layout: Layout) -> int:
     """From activation to confirmation."""
-    order = Order(_who(options), options.reason, options.workers, options.confirm_within, options.verify)
+    order = Order(who(options), options.reason, options.workers, options.confirm_within, options.verify)
+    order = replace(order, lasts=_lasts(options.lasts))
     outcome = Deployer(layout, options.stack, order, _say_aside).deploy(options.release)
     if outcome.changed and not outcome.error:
         _collect_after(layout, options)
     return _told(outcome, options)
+
+
+def _lasts(text: str) -> str:
+    """A time, EVER, or nothing; Refused before anything is done for what is neither."""
+    try:
+        return text if text in ("", EVER) or seconds_of(text) else ""
+    except ValueError as error:
+        raise Refused(str(error)) from None
 
 
 def _collect_after(layout: Layout, options: argparse.Namespace) -> None:
@@ -103,7 +116,7 @@ def collect_releases(options: argparse.Namespace, layout: Layout) -> int:
 def rollback(options: argparse.Namespace, layout: Layout) -> int:
     """Bring a release back."""
     known(layout, options.stack)
-    order = Order(_who(options), options.reason, options.workers, restored=options.restored)
+    order = Order(who(options), options.reason, options.workers, restored=options.restored)
     return _told(Deployer(layout, options.stack, order, _say_aside).rollback(options.release), options)
 
 
@@ -119,7 +132,7 @@ def _told(outcome: Outcome, options: argparse.Namespace) -> int:
 def rotate_secret(options: argparse.Namespace, layout: Layout) -> int:
     """A new password."""
     known(layout, options.stack)
-    order = Order(_who(options), options.reason, options.workers)
+    order = Order(who(options), options.reason, options.workers)
     return _told(rotate(layout, options.stack, options.name, order, _say_aside), options)
 
 
@@ -154,7 +167,7 @@ def verify(options: argparse.Namespace, layout: Layout) -> int:
 
 def activate(options: argparse.Namespace, layout: Layout) -> int:
     """Start the activation under systemd and wait."""
-    order = Order(_who(options), workers=options.workers, confirm_within=options.confirm_within)
+    order = Order(who(options), workers=options.workers, confirm_within=options.confirm_within)
     with lock.hold(layout, options.stack, order.who, f"activation of {options.release}"):
         try:
             Deployer(layout, options.stack, order, _say_aside).activate(options.release)
@@ -207,7 +220,7 @@ def back(options: argparse.Namespace, layout: Layout) -> int:
     known(layout, options.stack)
     reason = sys.stdin.read().strip() if options.reason == "-" else options.reason
     now = Transaction(layout, options.stack, _say).back(reason, only=options.release)
-    history.note(layout, options.stack, Entry("back", now.active, "taken back", who=_user(), reason=reason))
+    history.note(layout, options.stack, Entry("back", now.active, "taken back", who=user(), reason=reason))
     print(f"{options.stack}: release {now.active or '(none)'} serves")
     return DONE
 
@@ -217,6 +230,13 @@ def follow_workers(options: argparse.Namespace, layout: Layout) -> int:
     follow(layout, options.stack, _say)
     for name in finish_cut(layout, options.stack, _say):
         print(f"{options.stack}: {name} is rotated")
+    return DONE
+
+
+def guard_reboots(options: argparse.Namespace, layout: Layout) -> int:
+    """As long as the host is up."""
+    del options
+    watch(layout)
     return DONE
 
 
@@ -232,18 +252,13 @@ def recover(options: argparse.Namespace, layout: Layout) -> int:
             systemd.start_later(f"farrier-settle@{stack}.timer")
             broken = FAILED
             continue
+        has_ended = end.at_boot(layout, stack)
         now = state.load(layout, stack)
-        if restored:
+        if has_ended:
+            print(f"{stack}: {now.message}")
+        elif restored:
             history.note(layout, stack, Entry("back", now.active, now.message.split("\n", 1)[0], who="boot"))
             print(f"{stack}: {restored.message}")
         elif now.followers or (now.active and not now.proven):
             systemd.start_later(f"farrier-follow@{stack}.service")
     return broken
-
-
-def _who(options: argparse.Namespace) -> str:
-    return str(options.who) or _user()
-
-
-def _user() -> str:
-    return f"{os.environ.get('SUDO_USER') or pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"

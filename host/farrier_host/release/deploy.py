@@ -19,7 +19,8 @@ from farrier_host.release.state import State
 from farrier_host.release.systemd import Failed
 from farrier_host.release.transaction import Transaction
 from farrier_host.release.verify import Verifier, VerifyFailed
-from farrier_host.release.workers import job_of, told
+from farrier_host.release.workers import is_taken, told
+from farrier_host.timebox import store as timebox
 
 Say = Callable[[str], None]
 DONE, FAILED, REFUSED, FOLLOWS = 0, 1, 2, 3  # exit codes
@@ -59,6 +60,7 @@ class Order:
     confirm_within: int = 600  # seconds
     verify: bool = False  # also when nothing changed
     restored: bool = False  # the database was put back from a snapshot
+    lasts: str = ""  # the time that the stack is given, as `2h`; EVER; empty: as it is
 
 
 class Deployer:
@@ -79,11 +81,27 @@ class Deployer:
             faults = [] if is_trial else complaints(self.layout, self.stack, release)
             if not is_trial and not faults and not self.order.verify:
                 well = f"{self.stack}: release {release} is live, and all is well with it"
-                return Outcome(self.stack, release, "nothing to do", said=[well])
+                return self._timed(Outcome(self.stack, release, "nothing to do", said=[well]))
             outcome = Outcome(self.stack, release, changed=is_trial or bool(faults))
             outcome.said += [f"{self.stack}: mended: {fault}" for fault in faults]
             what = "deploy" if is_trial else "mend" if faults else "verify"
-            return self._noted(what, outcome, partial(self._go_live, outcome, is_trial=is_trial))
+            return self._timed(self._noted(what, outcome, partial(self._go_live, outcome, is_trial=is_trial)))
+
+    def _timed(self, outcome: Outcome) -> Outcome:
+        """Give the stack the time that was asked for, which begins now that it serves."""
+        if not self.order.lasts or outcome.error:
+            return outcome
+        try:
+            told = timebox.give(self.layout, self.stack, self.order.lasts, self.order.who)
+        except (Failed, OSError) as error:
+            outcome.error, outcome.result = f"{self.stack} serves, but its time could not be set: {error}", "failed"
+            return outcome
+        if told:
+            outcome.said.append(told)
+            outcome.changed, outcome.result = True, "done"
+            short = told.partition(";")[0].removeprefix(f"{self.stack}: ")
+            self._note(outcome, Entry("time", outcome.release, short, self.order.who, self.order.reason))
+        return outcome
 
     def rollback(self, release: str | None) -> Outcome:
         """Bring a release back, the one before where none is named; its gates are its proof. Raises Refused."""
@@ -113,11 +131,14 @@ class Deployer:
         if outcome.changed or outcome.error:
             short = outcome.error.split("\n", 1)[0] if outcome.error else outcome.result
             entry = Entry(what, outcome.release, short, self.order.who, self.order.reason, outcome.seconds)
-            try:
-                history.note(self.layout, self.stack, entry)
-            except OSError as error:
-                outcome.said.append(f"{self.stack}: the history could not be written: {error}")
+            self._note(outcome, entry)
         return outcome
+
+    def _note(self, outcome: Outcome, entry: Entry) -> None:
+        try:
+            history.note(self.layout, self.stack, entry)
+        except OSError as error:
+            outcome.said.append(f"{self.stack}: the history could not be written: {error}")
 
     def _go_live(self, outcome: Outcome, *, is_trial: bool) -> None:
         if outcome.changed:
@@ -198,14 +219,17 @@ class Deployer:
         if not is_busy:
             self.transaction.note_proven()
             return [*shown, f"{self.stack}: {many}, all as they should be"]
-        return [*shown, f"{self.stack}: web and queue proven ({many}); every worker has a job in hand"]
+        return [
+            *shown,
+            f"{self.stack}: web and queue proven ({many}); every worker has a job in hand, or waits for a GPU",
+        ]
 
     def _all_busy(self) -> bool:
-        """Whether the stack has workers, and each of them says that it works on a job."""
+        """Whether the stack has workers, and each of them works on a job or waits for a GPU."""
         release = state.load(self.layout, self.stack).active
         wanted = files.of_release(self.layout, self.stack, release)
         workers = [unit for unit in wanted.instances() if wanted.change_of(unit) == "follow"]
-        return bool(workers) and all(job_of(seen.status) for seen in systemd.look(workers).values())
+        return bool(workers) and all(is_taken(seen.status) for seen in systemd.look(workers).values())
 
     def _processes(self) -> dict[str, str]:
         """The invocation of each unit of the stack that is up."""

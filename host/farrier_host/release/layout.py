@@ -60,6 +60,15 @@ class Layout:
         """Who did what, when."""
         return self.home(stack) / "history.jsonl"
 
+    def box(self, stack: str) -> Path:
+        """The time that the stack was given; no such file: for ever."""
+        return self.home(stack) / "box.json"
+
+    @property
+    def contact(self) -> Path:
+        """Whom to ask about this host."""
+        return self.root / "etc/farrier/contact"
+
     def credential(self, stack: str, name: str) -> Path:
         """One secret file."""
         return self.root / "etc/farrier" / stack / "credentials" / name

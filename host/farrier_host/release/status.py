@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
 
+from farrier_host import people
 from farrier_host.release import files, gate, state, systemd
 from farrier_host.release.files import Refused
 from farrier_host.release.layout import Layout
 from farrier_host.release.systemd import Seen
 from farrier_host.release.workers import told
+from farrier_host.timebox import store
+from farrier_host.timebox.box import Box, asked, until
 
 
 def known(layout: Layout, stack: str) -> state.State:
@@ -28,11 +32,22 @@ def collect(layout: Layout, stack: str) -> dict[str, Any]:
     seen = systemd.look(wanted.instances())
     plan = files.read_plan(layout, stack, now.active) if now.active else {"gates": []}
     followers = [{"unit": unit, "job": each["job"], "since": each["since"]} for unit, each in now.followers.items()]
+    box = store.load(layout, stack)
     return asdict(now) | {
+        "box": _box(layout, stack, box) if box else None,
         "units": [_unit(unit, each, now) for unit, each in seen.items()],
         "ready": bool(now.active) and all(gate.is_ready(each["socket"], each["path"]) for each in plan["gates"]),
         "followers": sorted(followers, key=lambda each: each["unit"]),
     }
+
+
+def _box(layout: Layout, stack: str, box: Box) -> dict[str, str]:
+    """The end of its time, and near it what to do against it."""
+    now = time.time()
+    text = until(box, now)
+    if box.is_near(now) and not (box.ends or box.is_over(now)):
+        text += f"; `farrier-release extend {stack} 1h` makes that longer, ask {asked(box, people.contact(layout))}"
+    return {"until": _utc(box.until), "who": box.who, "text": text}
 
 
 def _unit(unit: str, seen: Seen, now: state.State) -> dict[str, str | None]:
@@ -58,7 +73,8 @@ def as_text(stack: str, status: dict[str, Any], *, is_whole: bool) -> str:
     since = f"{status['phase']} since {status['since']}" if status["since"] else "nothing was ever activated"
     ready = "" if not status["active"] else ", ready" if status["ready"] else ", NOT READY"
     message = status["message"].splitlines()
-    lines = [f"{stack}: {status['active'] or 'nothing'} is live, {since}{ready}"]
+    end = f", {status['box']['text']}" if status["box"] else ""
+    lines = [f"{stack}: {status['active'] or 'nothing'} is live, {since}{ready}{end}"]
     lines += [f"  {line}" for line in (message if is_whole else message[:1])]
     for unit in status["units"]:
         behind = f"  [release {unit['release']}]" if unit["release"] != status["active"] else ""

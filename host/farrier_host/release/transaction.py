@@ -96,6 +96,27 @@ class Transaction:
                 )
             return self._restore(reason)
 
+    def put_away(self, reason: str) -> State:
+        """Stop what is live and take its units and routes away; its data stays, and a rollback brings it back."""
+        with self.lock():
+            if self._settled().active is None:
+                return state.load(self.layout, self.stack)
+            timers.look_after(self.stack)
+            return self._restore(self._to_nothing(reason).message)
+
+    def put_away_at_boot(self, reason: str) -> None:
+        """The same at early boot, where nothing runs yet. An activation that was open is taken back first."""
+        self.recover()
+        if state.load(self.layout, self.stack).active is not None:
+            self._to_nothing(reason)
+            self.recover()
+
+    def _to_nothing(self, reason: str) -> State:
+        """As if what is live were the first release, and failed: a way that can be cut anywhere, and goes on."""
+        now = state.load(self.layout, self.stack)
+        gone = replace(now, phase=ACTIVATING, previous=None, earlier=now.active, touched=(), alone_before={})
+        return self.save(replace(gone, message=reason))
+
     def settle(self) -> State | None:
         """Take back what an activation left half-way that has come to its end; None: it left nothing."""
         with self.lock():
@@ -129,7 +150,8 @@ class Transaction:
         if old.units:
             systemd.start_later(f"{self.stack}.target")
         files.point_current(self.layout, self.stack, now.previous)
-        message = f"release {now.active} was taken back at boot: nobody had confirmed it before the host went down"
+        why = now.message or "nobody had confirmed it before the host went down"
+        message = f"release {now.active} was taken back at boot: {why}"
         back = State(CONFIRMED, now.previous, now.earlier, message=message, alone=now.alone_before)
         return self.save(replace(back, database=now.database))
 
@@ -198,7 +220,7 @@ class Transaction:
             timers.look_after(self.stack)
             failed = self.save(replace(failed, phase=ACTIVATING, message=reason))
         previous = failed.previous
-        self.say(f"going back to {previous or 'nothing (there was no release before)'}")
+        self.say(f"going back to {previous or 'nothing'}")
         try:
             way = self._ways.back(failed)
         except Refused as error:

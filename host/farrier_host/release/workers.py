@@ -25,8 +25,13 @@ _SAY_EVERY = 30.0
 
 def job_of(status: str) -> str:
     """The job that a worker says it works on (`job 4711`, `ends job 4711 first`); empty when it names none."""
-    found = re.search(r"\bjob (\S+)", status)
+    found = re.match(r"(?:ends )?job (\S+)", status)
     return found[1] if found else ""
+
+
+def is_taken(status: str) -> bool:
+    """Whether a worker says that it has a job in hand, or that it waits for a GPU: another job would have to wait."""
+    return bool(job_of(status)) or status.startswith("waiting for GPU")
 
 
 def has_moved(entry: Mapping[str, str], now: Seen) -> bool:

@@ -269,9 +269,10 @@ def test_step_dies_with_its_worker_and_takes_its_children_along(make: Make) -> N
 
 
 def test_step_sees_nothing_of_the_worker_s_environment(make: Make) -> None:
-    inherited = {"CREDENTIALS_DIRECTORY": "/c", "NOTIFY_SOCKET": "/n", "PYTHONPATH": "/p", "CUDA_VISIBLE_DEVICES": "1"}
-    seen = environment(make("pass"), inherited)
-    assert seen["CUDA_VISIBLE_DEVICES"] == "1"
+    inherited = {"CREDENTIALS_DIRECTORY": "/c", "NOTIFY_SOCKET": "/n", "PYTHONPATH": "/p"}
+    cards = {"CUDA_VISIBLE_DEVICES": "GPU-7c1e", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    seen = environment(make("pass"), inherited | cards)
+    assert {name: seen[name] for name in cards} == cards
     assert not {"CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "PYTHONPATH"} & set(seen)
 
 

@@ -250,6 +250,21 @@ def test_an_open_activation_and_complaints_are_told(plan: Plan) -> None:
     assert mended.notes == ("to be mended: it is not ready",)
 
 
+@pytest.mark.parametrize(
+    ("boxes", "lasts", "note"),
+    [
+        ({}, "2h", "it is stopped 2h after it went live, unless somebody extends that"),
+        ({"knee": {"until": 1_800_000_000}}, "2h", "extends that (now: 2027-01-15 08:00 UTC)"),
+        ({"knee": {"until": 1_800_000_000}}, "", "it stays for ever: this run gives no farrier_for"),
+    ],
+)
+def test_the_time_that_it_is_given_is_told(plan: Plan, boxes: dict[str, Any], lasts: str, note: str) -> None:
+    state = HostView.model_validate(deployed(plan).model_dump() | {"boxes": boxes, "lasts": lasts})
+    found, knee = foretell(plan, state)
+    assert note in knee.notes[-1]
+    assert found.changes
+
+
 def with_schema(plan: Plan, writes: str) -> Wanted:
     """A release whose plan on the host names a schema."""
     brought = wanted(plan)

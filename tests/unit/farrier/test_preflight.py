@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from farrier.plan.model import Plan
-from farrier.preflight import HostState, Limits, findings
+from farrier.preflight import HostState, Limits, findings, warnings
 
 GIB = 2**30
+MACHINE = Path(__file__).parents[3] / "host" / "farrier_probe" / "machine.py"
 LIMITS = Limits(tolerance=0.07, systems={"debian": ["12", "13"]})
 
 
@@ -99,3 +103,88 @@ def test_all_findings_come_at_once(plan: Plan) -> None:
     system = {"id": "fedora", "version_id": "44", "pretty_name": "Fedora 44", "machine": "aarch64"}
     told = findings(plan, state(os=system, memory=GIB, caddyfile="x"), LIMITS)
     assert len(told) == 4
+
+
+T4 = {"pci": "0000:3b:00.0", "device": "0x1eb8"}
+DECLARED = {"pci": "0000:3b:00.0", "model": "Tesla T4", "memory": "15000M", "capability": "7.5", "owner": "the LLM's"}
+
+
+def with_cards(repository: Any, small: str, *cards: dict[str, Any]) -> Plan:
+    repository.stack("knee", small)
+    made: Plan = repository.plan("knee", farrier_gpus=list(cards))
+    return made
+
+
+def test_declared_cards_that_are_there_are_in_order(repository: Any, small: str) -> None:
+    assert findings(with_cards(repository, small, DECLARED), state(gpus=[T4]), LIMITS) == []
+
+
+def test_cards_of_a_host_that_declares_none_are_nobodys_business(repository: Any, small: str) -> None:
+    plan = with_cards(repository, small)
+    assert (findings(plan, state(gpus=[T4]), LIMITS), warnings(plan, state(gpus=[T4]))) == ([], [])
+
+
+def test_another_card_that_is_there_is_told_with_the_lines_to_write(repository: Any, small: str) -> None:
+    more = [T4, {"pci": "0000:af:00.0", "device": "0x1b02"}, {"pci": "0000:d8:00.0", "device": "0x9999"}]
+    (finding,) = findings(with_cards(repository, small, DECLARED), state(gpus=more), LIMITS)
+    assert finding == (
+        "TITAN Xp at 0000:af:00.0 is not declared; a card with the device id 0x9999 at 0000:d8:00.0 is not declared; "
+        "write into the inventory variables of pegasus:\n"
+        "      farrier_gpus:\n"
+        '        - {pci: "0000:3b:00.0", model: Tesla T4, memory: 15000M, capability: "7.5", owner: "the LLM\'s"}\n'
+        '        - {pci: "0000:af:00.0", model: TITAN Xp, memory: 11G, capability: "6.1"}\n'
+        '        - {pci: "0000:d8:00.0", model: a card with the device id 0x9999, memory: …, capability: "…"}'
+        "  # fill in: nvidia-smi --query-gpu=name,memory.total,compute_cap --format=csv"
+    )
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"pci": "0000:af:00.0"}, "GPU 0 (Tesla T4) is not at 0000:af:00.0; find out which card is the LLM's now; "),
+        ({"capability": "8.0"}, "GPU 0 (Tesla T4) has capability 7.5, not 8.0: at 0000:3b:00.0 is a Tesla T4; "),
+        ({"memory": "16G"}, "GPU 0 (Tesla T4) has 15 GiB, not 16 GiB; "),
+    ],
+)
+def test_a_card_that_is_not_as_declared_is_refused(
+    repository: Any, small: str, declared: dict[str, str], said: str
+) -> None:
+    (finding,) = findings(with_cards(repository, small, DECLARED | declared), state(gpus=[T4]), LIMITS)
+    assert finding.startswith(said)
+    assert '- {pci: "0000:3b:00.0", model: Tesla T4, memory: 14G, capability: "7.5"' in finding
+
+
+def test_a_host_that_lost_its_cards_is_told_so(repository: Any, small: str) -> None:
+    (finding,) = findings(with_cards(repository, small, DECLARED), state(gpus=[]), LIMITS)
+    assert finding.endswith("inventory variables of pegasus:\n      farrier_gpus: []")
+
+
+def test_the_lines_to_write_are_right_when_they_are_written(repository: Any, jobs: str) -> None:
+    found = [T4, {"pci": "0000:af:00.0", "device": "0x20b5"}]
+    repository.stack("knee", jobs.replace("replicas: 2", "gpus: {without: cpu}"))
+    (warning,) = warnings(repository.plan("knee"), state(gpus=found))
+    assert "so these do without: knee worker. To give the cards to stacks, write into its inventory" in warning
+    written = YAML(typ="safe").load(warning.partition("variables:")[2])
+    plan = repository.plan("knee", **written)
+    assert [(card.model, card.memory // GIB, card.capability) for card in plan.gpus] == [
+        ("Tesla T4", 14, "7.5"),
+        ("A100 PCIe 80GB", 79, "8.0"),
+    ]
+    assert (findings(plan, state(gpus=found), LIMITS), warnings(plan, state(gpus=found))) == ([], [])
+
+
+def test_the_probe_finds_nvidias_cards_and_nothing_else(tmp_path: Path) -> None:
+    devices = {
+        "0000:af:00.0": ("0x10de", "0x1b02", "0x030000"),
+        "0000:3b:00.0": ("0x10de", "0x1eb8", "0x030200"),
+        "0000:af:00.1": ("0x10de", "0x10ef", "0x040300"),  # the sound of its display
+        "0000:00:02.0": ("0x8086", "0x9bc5", "0x030000"),
+        "0000:41:00.0": ("0x1002", "0x73bf", "0x030000"),
+    }
+    for pci, values in devices.items():
+        (tmp_path / pci).mkdir()
+        for name, value in zip(("vendor", "device", "class"), values, strict=True):
+            (tmp_path / pci / name).write_text(f"{value}\n")
+    gpus = runpy.run_path(str(MACHINE))["gpus"]  # it is sent as text, and installed nowhere
+    assert gpus(str(tmp_path)) == [T4, {"pci": "0000:af:00.0", "device": "0x1b02"}]
+    assert gpus(str(tmp_path / "none")) == []

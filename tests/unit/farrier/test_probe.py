@@ -19,6 +19,7 @@ from farrier.plan.model import Plan
 ROOT = Path(__file__).parents[3]
 TOOL = {"/opt/tool.py": {"content": "tool\n", "mode": "0644"}}
 FRONT = {"/etc/front": {"content": "front\n", "mode": "0644"}}
+GPUS = {"/etc/gpus": {"content": "gpus\n", "mode": "0644"}}
 RELEASE = "20260101T000000Z-1a2b3c4"
 
 
@@ -32,7 +33,7 @@ def plan(repository: Any, small: str) -> Plan:
 @pytest.fixture
 def settled(plan: Plan) -> dict[str, Any]:
     """What the probe finds on a host that is as it should be."""
-    content = {"/opt/tool.py": "tool\n", "/etc/front": "front\n"}
+    content = {"/opt/tool.py": "tool\n", "/etc/front": "front\n", "/etc/gpus": "gpus\n"}
     return {
         "packages": dict.fromkeys(plan.packages, "1.0"),
         "accounts": [],
@@ -46,13 +47,16 @@ def settled(plan: Plan) -> dict[str, Any]:
         "staged": {"demo": RELEASE},
         "live": {"demo": RELEASE},
         "front_up": True,
-        "recovers": True,
+        "watched": True,
+        "not_at_boot": [],
+        "boxes": {},
+        "lasts": "",
         "health": {"demo": {"phase": "confirmed", "followers": {}, "proven": True, "complaints": []}},
     }
 
 
 def left(plan: Plan, state: dict[str, Any]) -> dict[str, list[str]]:
-    return {part: what for part, what in probe.todo(plan, state, TOOL, FRONT).items() if what}
+    return {part: what for part, what in probe.todo(plan, state, TOOL, FRONT, GPUS).items() if what}
 
 
 def test_a_host_as_it_should_be_leaves_nothing_to_do(plan: Plan, settled: dict[str, Any]) -> None:
@@ -72,7 +76,11 @@ CHANGES: dict[str, tuple[tuple[str, ...], Any, dict[str, list[str]]]] = {
     "another release is live": (("live", "demo"), "20250101T000000Z-old", {"files": ["demo"]}),
     "nothing is live": (("live",), {}, {"files": ["demo"]}),
     "Caddy is down": (("front_up",), False, {"front_up": ["caddy.service"]}),
-    "recovery is off": (("recovers",), False, {"recovers": ["farrier-release-recover.service"]}),
+    "the cards are others": (("files", "/etc/gpus"), None, {"gpus": ["/etc/gpus"]}),
+    "nobody watches the cards": (("watched",), False, {"gpus": ["farrier-gpus.service"]}),
+    "recovery is off": (("not_at_boot",), ["farrier-x.service"], {"at_boot": ["farrier-x.service"]}),
+    "it was given a time, and this run gives none": (("boxes",), {"demo": {"until": 1}}, {"time": ["demo"]}),
+    "this run gives a time": (("lasts",), "2h", {"time": ["demo"]}),
     "nobody confirmed it": ((*HEALTH, "phase"), "unconfirmed", {"release": ["demo"]}),
     "a worker follows": ((*HEALTH, "followers"), {"demo-worker@0.service": "7"}, {"release": ["demo"]}),
     "its workers were not proven": ((*HEALTH, "proven"), False, {"release": ["demo"]}),
@@ -114,6 +122,7 @@ def test_the_program_needs_nothing_but_python(tmp_path: Path) -> None:
         "wanted_models": [{"id": "m", "version": "1", "path": str(tmp_path / "m"), "files": []}],
         "cache": str(tmp_path),
         "files": [str(tmp_path / "file")],
+        "gpus": False,
         "releases": [{"name": "demo", "home": str(tmp_path / "demo"), "files": {}, "fixed": {}}],
     }
     (tmp_path / "old").mkdir()

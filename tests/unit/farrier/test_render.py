@@ -20,6 +20,7 @@ services:
   worker: {kind: celery, app: hello:celery, env: other, queues: [fast], after: {redis: healthy}}
 """
 TIDY = "  tidy: {kind: timer, run: hello, env: app, every: 5m, after: {redis: healthy}}\npipelines:"
+GPU = {"pci": "0000:3b:00.0", "model": "Tesla T4", "memory": "15G", "capability": "7.5"}
 TEMPLATES = Path(__file__).parents[3] / "systemd"
 
 
@@ -29,9 +30,9 @@ def timed(jobs: str) -> str:
     return jobs.replace("pipelines:", TIDY)
 
 
-def files_of(repository: Any, text: str, name: str = "knee") -> dict[str, str]:
+def files_of(repository: Any, text: str, name: str = "knee", **variables: Any) -> dict[str, str]:
     repository.stack(name, text)
-    (stack,) = repository.plan(name).stacks
+    (stack,) = repository.plan(name, **variables).stacks
     return release_files(stack, TEMPLATES)
 
 
@@ -125,22 +126,25 @@ def test_prefixes_get_their_own_handles(repository: Any, small: str) -> None:
     assert "reverse_proxy unix//run/farrier/knee/web.live.sock" in text
 
 
-def test_systemd_accepts_every_unit(repository: Any, timed: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("gpus", [[], [GPU]], ids=["plain", "with cards"])
+def test_systemd_accepts_every_unit(repository: Any, timed: str, tmp_path: Path, gpus: list[dict[str, str]]) -> None:
     """A stand-in root, where every program that a unit starts is an empty file."""
+    timed = timed.replace("replicas:", "gpus: {memory: 1G, without: cpu}, replicas:")
+    timed = timed.replace("routes:", "gpus: {memory: 1G, without: cpu}, routes:")
     root = tmp_path / "root"
     units = root / "etc" / "systemd" / "system"
     units.mkdir(parents=True)
     (root / "usr/lib/systemd/system").mkdir(parents=True)
     subprocess.run(["cp", "-r", "/lib/systemd/system/.", root / "usr/lib/systemd/system"], check=True)
     names = []
-    for path, text in files_of(repository, timed).items():
+    for path, text in files_of(repository, timed, farrier_gpus=gpus).items():
         if path.startswith("units/"):
             name = Path(path).name.replace("@.", "@0.")
             (units / name).write_text(text)
             names.append(name)
             for line in text.splitlines():
-                if line.startswith(("ExecStart=", "ExecReload=")):
-                    program = root / line.split("=")[1].split()[0].lstrip("/")
+                if line.startswith(("ExecStart=", "ExecStartPre=", "ExecReload=")):
+                    program = root / line.split("=")[1].split()[0].lstrip("+/")
                     program.parent.mkdir(parents=True, exist_ok=True)
                     program.touch(mode=0o755)
     command = ["systemd-analyze", "verify", f"--root={root}", "--recursive-errors=no", "--man=no", *names]

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from farrier_host.release.systemd import Seen
-from farrier_host.release.workers import ENDS, STARTS, has_moved, is_broken, job_of, told
+from farrier_host.release.workers import ENDS, STARTS, has_moved, is_broken, is_taken, job_of, told
 
+WAITS = "waiting for GPU 0: 11 GB held by my job 7 (PID 4711, alice, no unit of ours)"
 ASKED = {"invocation": "a", "restarts": "1", "job": "4711", "since": "", "then": STARTS}
 
 
@@ -29,10 +30,23 @@ def seen(**changes: Any) -> Seen:
 
 @pytest.mark.parametrize(
     ("status", "job"),
-    [("job 4711", "4711"), ("ends job ab12 first", "ab12"), ("idle", ""), ("ends", ""), ("", ""), ("jobless", "")],
+    [
+        ("job 4711", "4711"),
+        ("ends job ab12 first", "ab12"),
+        ("idle", ""),
+        ("ends", ""),
+        ("", ""),
+        ("jobless", ""),
+        (WAITS, ""),
+    ],
 )
 def test_the_job_is_read_from_the_units_status(status: str, job: str) -> None:
     assert job_of(status) == job
+
+
+@pytest.mark.parametrize(("status", "taken"), [("job 4711", True), (WAITS, True), ("idle", False), ("", False)])
+def test_a_worker_that_waits_for_a_card_takes_no_further_job(status: str, taken: bool) -> None:
+    assert is_taken(status) is taken
 
 
 STATES = {

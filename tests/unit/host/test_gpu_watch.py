@@ -1,0 +1,176 @@
+"""The watcher over a library that does to it what a driver may do."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farrier_host.gpu.asking import Driver
+from farrier_host.gpu.places import Places
+from farrier_host.gpu.state import problems
+from tests.gpu.world import A10, GIB, LOST, SECOND_T4, T4, World, environment, put
+
+COMMAND = (sys.executable, "-c", "import sys; from farrier_host.gpu.cli import main; sys.exit(main())")
+WELL = World((T4, A10))
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A watcher, and the folder that says what it sees."""
+
+    folder: Path
+    variables: dict[str, str]
+    pid: int
+
+    def show(self, world: World) -> None:
+        put(self.folder, world)
+
+    def state(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads((self.folder / "run" / "state.json").read_text())
+        except FileNotFoundError:
+            return {"at": 0, "driver": {"problem": "nothing yet"}, "cards": []}
+        return found
+
+    def until(self, is_so: Callable[[dict[str, Any]], object], within: float = 8) -> dict[str, Any]:
+        """The first state of which this holds."""
+        limit = time.monotonic() + within
+        while time.monotonic() < limit:
+            state = self.state()
+            if is_so(state):
+                return state
+            time.sleep(0.05)
+        raise AssertionError(f"not within {within} s: {self.state()}")
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*COMMAND, *arguments], env=self.variables, capture_output=True, text=True, check=False)
+
+    def children(self) -> list[str]:
+        return Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    folder = tmp_path_factory.mktemp("cards")
+    places = {"RUN": "run", "TEXTFILES": "text", "SYSFS": "sys", "DECLARED": "gpus.json"}
+    variables = environment(folder) | {f"FARRIER_GPU_{name}": str(folder / path) for name, path in places.items()}
+    for name in ("run", "text"):
+        (folder / name).mkdir()
+    (folder / "gpus.json").write_text(json.dumps([{"index": 0, "pci": T4.pci}, {"index": 1, "pci": A10.pci}]))
+    put(folder, WELL)
+    with subprocess.Popen([*COMMAND, "watch"], env=variables) as process:
+        yield Watched(folder, variables, process.pid)
+        process.kill()
+
+
+@pytest.fixture
+def watched(running: Watched) -> Watched:
+    """All is well at first."""
+    running.show(WELL)
+    running.until(lambda state: not problems(state))
+    return running
+
+
+def test_a_foreign_process_is_told_with_its_user_and_memory(watched: Watched) -> None:
+    with subprocess.Popen(["sleep", "60"]) as foreign:
+        watched.show(WELL.with_process(T4.pci, foreign.pid, 11 * GIB))
+        state = watched.until(lambda state: state["cards"][0]["processes"])
+        table = watched.run()
+        foreign.kill()
+    (process,) = state["cards"][0]["processes"]
+    assert process["pid"] == foreign.pid
+    assert process["name"] == "sleep"
+    assert process["user"] == getpass.getuser()
+    assert process["stack"] is None
+    assert state["cards"][0]["memory"] == {"total": 16 * GIB, "used": 11 * GIB, "free": 5 * GIB}
+    assert table.returncode == 0
+    assert f"sleep ({foreign.pid})" in table.stdout
+
+
+def test_more_processes_than_there_was_room_for_are_all_told(watched: Watched) -> None:
+    world = WELL
+    for number in range(100):
+        world = world.with_process(A10.pci, 10_000_000 + number, 1)
+    watched.show(world)
+    found = watched.until(lambda state: state["cards"][1]["processes"])["cards"][1]["processes"]
+    assert len(found) == 100
+    assert {(each["name"], each["user"]) for each in found} == {(None, None)}  # they have ended meanwhile
+
+
+def test_mismatch_is_told_with_both_versions_and_is_over_when_it_is(watched: Watched) -> None:
+    watched.show(WELL.mismatched("535.261.03"))
+    state = watched.until(lambda state: state["driver"]["mismatch"])
+    assert state["driver"]["loaded"] == "535.309.01"
+    assert state["driver"]["libraries"] == "535.261.03"
+    assert "reboot" in state["driver"]["problem"]
+    assert all(card["problem"] and card["memory"] is None for card in state["cards"])
+    assert "farrier_gpu_driver_mismatch 1" in (watched.folder / "text" / "farrier_gpus.prom").read_text()
+    told = watched.run()
+    assert told.returncode == 1
+    assert told.stdout.count("Driver/library version mismatch") == 1  # once, not for each card
+    watched.show(WELL)
+    watched.until(lambda state: not problems(state))
+
+
+def test_a_lost_card_leaves_the_other_one_as_it_is(watched: Watched) -> None:
+    watched.show(WELL.with_card(T4.pci, code=LOST))
+    state = watched.until(lambda state: state["cards"][0]["problem"])
+    assert "fallen off the bus" in state["cards"][0]["problem"]
+    assert state["cards"][1]["problem"] is None
+    assert state["cards"][1]["memory"]["total"] == A10.total
+
+
+def test_a_card_that_was_moved_is_told_with_those_that_are_there(watched: Watched) -> None:
+    watched.show(World((replace(T4, pci=SECOND_T4.pci), A10)))
+    state = watched.until(lambda state: state["cards"][0]["problem"])
+    assert SECOND_T4.pci in state["cards"][0]["problem"]
+    assert [card["pci"] for card in state["others"]] == [SECOND_T4.pci]
+
+
+def test_a_hanging_driver_is_told_within_five_seconds_and_piles_up_nothing(watched: Watched) -> None:
+    watched.show(replace(WELL, hang=True))
+    started = time.monotonic()
+    most, oldest = 0, 0.0
+    while not (state := watched.state())["driver"]["problem"]:
+        assert time.monotonic() - started < 5
+        most = max(most, len(watched.children()))
+        oldest = max(oldest, time.clock_gettime(time.CLOCK_BOOTTIME) - state["at"])
+        time.sleep(0.05)
+    told = time.monotonic() - started
+    print(f"a hanging driver was told after {told:.2f} s")
+    assert "does not answer" in state["driver"]["problem"]
+    assert most == 1
+    assert oldest < 3  # the watcher itself goes on
+    watched.show(WELL)
+    watched.until(lambda state: not problems(state))
+
+
+def test_a_grave_xid_condemns_its_card_until_it_is_dealt_with(watched: Watched) -> None:
+    world = WELL.with_xid(T4.pci, 95, "pid=7, name=python, Uncontained error")
+    watched.show(world)
+    state = watched.until(lambda state: state["cards"][0]["problem"])
+    assert state["cards"][0]["xid"] == 95
+    assert state["cards"][1]["xid"] is None
+    assert watched.run().returncode == 1
+    assert watched.run("forget", T4.pci).returncode == 0
+    watched.until(lambda state: not problems(state))
+    watched.show(world.with_xid(T4.pci, 79))
+    assert "Xid 79" in watched.until(lambda state: state["cards"][0]["problem"])["cards"][0]["problem"]
+    assert watched.run("forget", T4.pci).returncode == 0
+
+
+def test_a_machine_without_the_library_is_told_so() -> None:
+    driver = Driver(Places())
+    driver.look(3)
+    assert driver.reading is not None
+    assert driver.reading["error"]["code"] is None
+    assert "libnvidia-ml.so.1" in driver.reading["error"]["text"]
