@@ -22,6 +22,7 @@ class LiveStack(BaseModel):
     starts: dict[str, tuple[str, ...]] = {}
     changes: dict[str, str] = {}
     stopped: frozenset[str] = frozenset()
+    asleep: frozenset[str] = frozenset()
     between: frozenset[str] = frozenset()
     strangers: frozenset[str] = frozenset()
     kept_down: frozenset[str] = frozenset()
