@@ -94,9 +94,9 @@ def test_no_card_is_overfull_and_each_has_what_it_asked_for(cards: tuple[GpuCard
     assert placed | {want.unit for want in placement.refused} == {want.unit for want in wants}
     assert len(placed) + len(placement.refused) == len(wants)
     free = free_memory(cards, placement.shares)
-    for gpus in (want.gpus for want in placement.refused if not want.gpus.cards and want.gpus.count != "all"):
-        fits = [card for card in cards if will_do(card, gpus) and free[card.index] >= (gpus.memory or card.memory)]
-        assert len(fits) < gpus.number
+    for asks in (want.gpus for want in placement.refused if not want.gpus.cards and want.gpus.count != "all"):
+        fits = [card for card in cards if will_do(card, asks) and free[card.index] >= (asks.memory or card.memory)]
+        assert len(fits) < asks.number
 
 
 @FEW
