@@ -12,6 +12,7 @@ from farrier.host import Host
 from farrier.kinds import KINDS
 from farrier.kinds.asgi import Asgi
 from farrier.kinds.base import PythonService, Resolved, Surroundings
+from farrier.kinds.celery import bells
 from farrier.load import Loaded, SourceFiles
 from farrier.models import Manifest
 from farrier.pipelines import Places, pipeline_data
@@ -235,6 +236,8 @@ class _StackResolver:
         environment = dict(pair for offer in self.offers for pair in offer.environment.items())
         if names := queues(self.stack):
             environment["FARRIER_QUEUES"] = ",".join(names)
+        if rung := bells(self.name, self.stack.services):
+            environment["FARRIER_BELLS"] = rung
         if self.config:
             environment["FARRIER_PIPELINES"] = next(iter(self.config))
         return environment | self._ledger_address() | self.stack.environment

@@ -85,6 +85,13 @@ def test_adding_a_replica_leaves_the_other_instances_files_as_they_are(repositor
     assert {name for name in after if before.get(name) != after[name]} == {"plan.json", "units/knee-worker@2.service"}
 
 
+def test_a_web_service_knows_the_stacks_cards_for_its_readiness(repository: Any, jobs: str) -> None:
+    with_cards = jobs.replace("replicas: 2", "gpus: all")
+    for text, told in ((with_cards, ["FARRIER_STACK_GPUS=0,1"]), (jobs, [])):
+        unit = rendered(repository, text)[1]["units/knee-web.service"]
+        assert [each for each in settings(unit, "Environment") if each.startswith("FARRIER_STACK_GPUS")] == told
+
+
 def test_cards_are_the_plans_to_name(repository: Any, jobs: str) -> None:
     repository.stack("knee", jobs + "environment: {FARRIER_GPU_CARDS: '7'}\n")
     assert "FARRIER_GPU_CARDS is Farrier's own to set" in repository.problems("knee")[0]
