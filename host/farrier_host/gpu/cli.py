@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _forget(places, options.card)
         else:
             return _show(places, as_json=options.json)
-    except (Refused, ValueError) as error:
+    except (Refused, ValueError, OSError) as error:
         print(f"farrier-gpus: {error}".replace("\n", "\nfarrier-gpus: "), file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
