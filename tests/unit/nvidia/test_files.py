@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from farrier.nvidia import files
-from tests.unit.nvidia.conftest import BARE, DEBIAN, TRIXIE, UBUNTU
+from tests.unit.nvidia.machines import BARE, DEBIAN, TRIXIE, UBUNTU
 
 INDEXES = BARE["indexes"]
 
