@@ -31,6 +31,9 @@ apt:
 # What the tests need besides: a browser, and Redis and PostgreSQL, whose own services must not start here.
 TEST_PACKAGES := chromium openssl postgresql redis-server
 
+# And what tests/limits need, which only `make test-all` runs: a machine with a kernel of its own.
+MACHINE_PACKAGES := e2fsprogs qemu-system-x86
+
 .PHONY: apt-test
 apt-test: apt
 	@installed=$$(dpkg-query -W -f '$${db:Status-Status}\n' $(TEST_PACKAGES) 2>/dev/null | grep -cx installed || true)
@@ -149,6 +152,7 @@ test: .venv apt-test  ## everything that a change must pass
 	pytest tests/hosts tests/e2e -m 'not slow'
 
 .PHONY: test-all
+test-all: TEST_PACKAGES += $(MACHINE_PACKAGES)
 test-all: .venv apt-test  ## test, the slow tests, faults and bench
 	@SECONDS=0
 	$(MAKE) lint

@@ -82,6 +82,18 @@ WEB = ("a-web.service",)
 BOTH = ("a-web.service", "a-web.socket")
 REST = tuple(unit for unit in ALL if unit not in (W0, W1))
 
+
+def with_cards(*files: str, **texts: str) -> FileSet:
+    """Workers with graphics cards: a file for each instance, in place of the template."""
+    more = {name: f"text of {name}{texts.get(name.partition('.')[0].replace('a-worker@', 'w'), '')}" for name in files}
+    return stack(
+        without=("a-worker@.service",),
+        more=more,
+        starts={name: (name,) for name in files},
+        changes=dict.fromkeys(files, "follow"),
+    )
+
+
 CASES = {
     # ---- whole stacks
     "nothing changed": case(SAME, SAME),
@@ -97,6 +109,12 @@ CASES = {
         bridge=("a-web",),
         follow=(W0, W1),
     ),
+    # ---- workers with graphics cards
+    "workers get cards, and a file each": case(SAME, with_cards(W0, W1), follow=(W0, W1)),
+    "workers lose their cards": case(with_cards(W0, W1), SAME, follow=(W0, W1)),
+    "one worker gets another card": case(with_cards(W0, W1), with_cards(W0, W1, w1=", changed"), follow=(W1,)),
+    "a worker with a card more": case(with_cards(W0, W1), with_cards(W0, W1, W2), enable=(W2,), start=(W2,)),
+    "a worker with a card less": case(with_cards(W0, W1), with_cards(W0), retire=(W1,)),
     # ---- plain services
     "service changed": case(SAME, stack("a-redis.service"), restart=("a-redis.service",)),
     "two services changed": case(

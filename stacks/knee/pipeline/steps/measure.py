@@ -11,6 +11,7 @@ from typing import Any
 
 import SimpleITK as sitk
 
+from steps.bodies import mean_local_thickness
 from steps.contract import Call, StepFailed, progress, run
 from steps.segment import LABELS, MODEL, USED, read_classes
 from steps.thickness import BONE_OF, THIN, mean_thickness
@@ -31,15 +32,23 @@ def volumes(labels: sitk.Image, tissues: dict[str, int]) -> Measures:
 
 
 def thicknesses(labels: sitk.Image, tissues: dict[str, int]) -> Measures:
-    """The mean thickness of the cartilages and menisci that are there, in mm."""
+    """The mean thickness in mm of the tissues that are there, of a cartilage where its bone is there too."""
     found: Measures = {}
-    for name in sorted(THIN & set(tissues)):
-        around = _around(labels, tissues[name])
-        bone = tissues.get(BONE_OF.get(name, ""))
-        if around is not None and (name not in BONE_OF or bone is not None):
-            thickness = mean_thickness(around == tissues[name], None if bone is None else around == bone)
-            found |= {} if thickness is None else {name: round(thickness, 2)}
+    for name, label in tissues.items():
+        around = _around(labels, label)
+        thickness = None if around is None else _thickness(around, name, tissues)
+        found |= {} if thickness is None else {name: round(thickness, 2)}
     return found
+
+
+def _thickness(around: sitk.Image, name: str, tissues: dict[str, int]) -> float | None:
+    tissue = around == tissues[name]
+    if name not in THIN:
+        return mean_local_thickness(tissue)
+    if name not in BONE_OF:
+        return mean_thickness(tissue)
+    bone = tissues.get(BONE_OF[name])
+    return None if bone is None else mean_thickness(tissue, around == bone)
 
 
 def _around(labels: sitk.Image, label: int) -> sitk.Image | None:

@@ -2,8 +2,7 @@
 
 Rays start at the tissue's surface, of a cartilage at the part of it that lies on its bone, go straight into the tissue
 and end where it ends; the mean of their lengths over the surface is the mean thickness. The steps between voxels are
-smoothed, so that a ray begins and ends between voxels. A bone has no thickness: it would depend on its edges more than
-on the bone.
+smoothed, so that a ray begins and ends between voxels. A bone has no second side to go to: see steps/bodies.py.
 """
 
 # mypy: untyped-calls-exclude=SimpleITK
@@ -17,7 +16,7 @@ Grid = NDArray[np.float32]
 Points = NDArray[np.float64]
 
 BONE_OF = {"femoral_cartilage": "femur", "tibial_cartilage": "tibia", "patellar_cartilage": "patella"}
-THIN = frozenset({*BONE_OF, "meniscus"})  # tissues that are measured
+THIN = frozenset({*BONE_OF, "meniscus"})  # tissues that are measured so
 BLUR = 0.8  # of the longest voxel edge
 STEP = 0.25  # of the smallest voxel edge, along a ray
 BEFORE = 10  # steps that a ray begins before its voxel, and in which it must have got in behind it
