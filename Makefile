@@ -31,6 +31,9 @@ apt:
 # What the tests need besides: a browser, and Redis and PostgreSQL, whose own services must not start here.
 TEST_PACKAGES := chromium openssl postgresql redis-server
 
+# And what tests/limits need, which only `make test-all` runs: a machine with a kernel of its own.
+MACHINE_PACKAGES := e2fsprogs qemu-system-x86
+
 .PHONY: apt-test
 apt-test: apt
 	@installed=$$(dpkg-query -W -f '$${db:Status-Status}\n' $(TEST_PACKAGES) 2>/dev/null | grep -cx installed || true)
@@ -163,6 +166,7 @@ build/nnunet-model/models.yml: stacks/knee/training/train_nnunet.py stacks/knee/
 	OMP_NUM_THREADS=1 nice build/nnunet/bin/python $< --out build/nnunet-model
 
 .PHONY: test-all
+test-all: TEST_PACKAGES += $(MACHINE_PACKAGES)
 test-all: .venv apt-test  ## test, the slow tests, faults and bench
 	@SECONDS=0
 	$(MAKE) lint

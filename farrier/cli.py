@@ -10,6 +10,7 @@ import typer
 
 from farrier.conda.cli import lock
 from farrier.deploy.deploy import deploy
+from farrier.deploy.gpus import gpus
 from farrier.deploy.rollback import rollback
 from farrier.deploy.rotate import rotate
 from farrier.deploy.run import run
@@ -28,6 +29,7 @@ app.command("rollback")(rollback)
 app.command("status")(status)
 app.command("rotate")(rotate)
 app.command("run")(run)
+app.command("gpus")(gpus)
 app.command("lock")(lock)
 
 _ROOT = Path(__file__).resolve().parent.parent

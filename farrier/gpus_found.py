@@ -8,23 +8,23 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from farrier.gpu_models import MODELS, GpuModel
 from farrier.host import PREFIX
+from farrier.nvidia.look import Card
 from farrier.plan.model import GpuCard
 from farrier.values import human_size
 
 _INDENT = "\n      "
-Found = Mapping[str, str]  # `pci` and `device`, both as sysfs writes them
 
 
-def differences(cards: Sequence[GpuCard], found: Sequence[Found]) -> list[str]:
+def differences(cards: Sequence[GpuCard], found: Sequence[Card]) -> list[str]:
     """What of the declared cards is not so; empty where none is declared, for then the host has none for stacks."""
     if not cards:
         return []
-    devices = {each["pci"]: each["device"] for each in found}
+    devices = {each.pci: each.device for each in found}
     told = [text for card in cards for text in _card(card, devices)]
     declared = {card.pci for card in cards}
     # Where a card came, those behind it have another number.
-    more = (each for each in found if each["pci"] not in declared)
-    return told + [f"{_name(each['device'])} at {each['pci']} is not declared" for each in more]
+    more = (each for each in found if each.pci not in declared)
+    return told + [f"{_name(each.device)} at {each.pci} is not declared" for each in more]
 
 
 def _card(card: GpuCard, devices: Mapping[str, str]) -> Iterator[str]:
@@ -39,26 +39,26 @@ def _card(card: GpuCard, devices: Mapping[str, str]) -> Iterator[str]:
         yield f"{which} has {human_size(model.total * 2**20)}, not {human_size(card.memory)}"
 
 
-def lines(cards: Sequence[GpuCard], found: Sequence[Found]) -> str:
+def lines(cards: Sequence[GpuCard], found: Sequence[Card]) -> str:
     """What to write for the cards that are there, each on a line; what was declared and is right stays."""
     if not found:
         return f"{_INDENT}{PREFIX}gpus: []"
-    devices = {each["pci"]: each["device"] for each in found}
+    devices = {each.pci: each.device for each in found}
     kept = {card.pci: card for card in cards if not list(_card(card, devices))}
     owners = {card.pci: card.owner for card in cards}
-    listed = [_line(each, kept.get(each["pci"]), owners.get(each["pci"])) for each in found]
+    listed = [_line(each, kept.get(each.pci), owners.get(each.pci)) for each in found]
     return _INDENT + _INDENT.join([f"{PREFIX}gpus:", *listed])
 
 
-def _line(found: Found, card: GpuCard | None, owner: str | None) -> str:
-    model = _model(found["device"])
+def _line(found: Card, card: GpuCard | None, owner: str | None) -> str:
+    model = _model(found.device)
     whose = f", owner: {json.dumps(owner)}" if owner else ""
     if card:
         size = f"{card.memory // 2**20}M" if card.memory % 2**30 else f"{card.memory // 2**30}G"
         return _item(card.pci, card.model, size, card.capability, whose)
     if model:
-        return _item(found["pci"], model.name, f"{model.memory // 2**30}G", model.capability, whose)
-    unknown = _item(found["pci"], _name(found["device"]), "…", "…", whose)
+        return _item(found.pci, model.name, f"{model.memory // 2**30}G", model.capability, whose)
+    unknown = _item(found.pci, _name(found.device), "…", "…", whose)
     return f"{unknown}  # fill in: nvidia-smi --query-gpu=name,memory.total,compute_cap --format=csv"
 
 

@@ -50,6 +50,11 @@ def live_socket(stack: str, service: str) -> str:
     return f"{sockets(stack)}/{service}.live.sock"
 
 
+def bell(stack: str, service: str, instance: int | str) -> str:
+    """The socket by which systemd starts a sleeping worker."""
+    return f"{sockets(stack)}/{service}.{instance}.bell"
+
+
 def slice_of(stack: str) -> str:
     """The stack's slice; systemd reads a hyphen in its name as a step down from another slice."""
     return f"{stack.replace('-', '_')}.slice"

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from farrier import paths
 from farrier.gpus_found import differences, lines
+from farrier.nvidia.look import Look
 from farrier.plan.model import Plan, StackPlan
 from farrier.values import human_size
 
@@ -25,7 +26,7 @@ class HostState(BaseModel):
     os: dict[str, str]
     memory: int
     disks: dict[str, dict[str, int]]
-    gpus: list[dict[str, str]] = []
+    gpu: Look = Look(cards=())
     listeners: list[dict[str, Any]]
     packages: dict[str, str]
     users: dict[str, dict[str, Any] | None]
@@ -106,9 +107,9 @@ def _disk(plan: Plan, state: HostState, limits: Limits) -> Iterator[str]:
 
 
 def _gpus(plan: Plan, state: HostState) -> Iterator[str]:
-    wrong = differences(plan.gpus, state.gpus)
+    wrong = differences(plan.gpus, state.gpu.nvidia)
     if wrong:
-        to_write = lines(plan.gpus, state.gpus)
+        to_write = lines(plan.gpus, state.gpu.nvidia)
         yield f"{'; '.join(wrong)}; write into the inventory variables of {plan.host.name}:{to_write}"
 
 
@@ -116,10 +117,10 @@ def warnings(plan: Plan, state: HostState) -> list[str]:
     """What does not stand in the way, and the administrator may not know."""
     without = [f"{stack.name} {service}" for stack in plan.stacks for service in stack.on_cpu]
     without += [f"{stack.name} {left.what}" for stack in plan.stacks for left in stack.left_out]
-    if not without or plan.gpus or not state.gpus:
+    if not without or plan.gpus or not state.gpu.nvidia:
         return []
     told = f"{plan.host.name} has GPUs, and none is declared, so these do without: {', '.join(without)}. To give the "
-    return [f"{told}cards to stacks, write into its inventory variables:{lines((), state.gpus)}"]
+    return [f"{told}cards to stacks, write into its inventory variables:{lines((), state.gpu.nvidia)}"]
 
 
 def _ports(plan: Plan, state: HostState) -> Iterator[str]:

@@ -85,7 +85,8 @@ CardCount = Annotated[int | Literal["all"], BeforeValidator(parse_count)]
 
 # The plan's own variables. The other FARRIER_ ones are settings of the stack's code, which a stack file may choose.
 _PLANNED = re.compile(
-    r"FARRIER_(STACK|SERVICE|INSTANCE|STATE|QUEUES|GPU_CARDS|GPU_MEMORY|PIPELINES|RELEASE|BOOT_ID|PUBLIC_URL|\w+_SOCKET|\w+_TIMER)"
+    r"FARRIER_(STACK|STACK_GPUS|SERVICE|INSTANCE|STATE|QUEUES|BELLS|IDLE|GPU_CARDS|GPU_MEMORY|PIPELINES|RELEASE|BOOT_ID|PUBLIC_URL"
+    r"|\w+_SOCKET|\w+_TIMER)"
 )
 
 

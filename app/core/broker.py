@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from celery import Celery
 
+from app.core.bell import Bells
 from app.core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -62,3 +64,16 @@ def sender(settings: Settings) -> Sender:
         return True
 
     return send
+
+
+def ringing(send: Sender, bells: Bells, wanted: Callable[[str, int], int]) -> Sender:
+    """A sender that rings after each message: for as many workers as `wanted(queue, at most)` says have work."""
+
+    def send_and_ring(job_id: str, queue: str) -> bool:
+        sent = send(job_id, queue)
+        many = bells.many(queue)
+        if sent and many:
+            bells.ring(queue, 1 if many == 1 else wanted(queue, many))
+        return sent
+
+    return send_and_ring

@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.core.broker import USER
-from app.core.ledger import Election, Jobs, Workers
+from app.core.ledger import Election, Jobs
 from app.core.ledger.lifetime import Lifetime
 from app.core.pipelines import Pipeline
 from app.core.settings import MIB, Settings
@@ -96,11 +96,11 @@ def jobs_check(jobs: Jobs, pipelines: Mapping[str, Pipeline]) -> Check:
     return check
 
 
-def worker_checks(workers: Workers, queues: Sequence[str]) -> dict[str, Check]:
-    """For each queue, whether a live worker serves it."""
+def worker_checks(is_served: Callable[[str], bool], queues: Sequence[str]) -> dict[str, Check]:
+    """For each queue, whether a live worker serves it; one that sleeps does, as long as its bell would wake it."""
 
     def check(queue: str) -> Check:
-        return lambda: OK if queue in workers.live_queues() else f"no live worker serves the queue {queue}"
+        return lambda: OK if is_served(queue) else f"no live worker serves the queue {queue}"
 
     return {f"worker:{queue}": check(queue) for queue in queues}
 

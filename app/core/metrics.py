@@ -35,6 +35,7 @@ class Ledger(Collector):
         yield self._counter("farrier_attempts", "Attempts at jobs that have ended.", "outcome", lookup.by_outcome)
         yield self._durations()
         yield self._workers()
+        yield self._served()
         disk = self._gauge("farrier_disk_free_bytes", "Free room on the disk of uploads and results.")
         disk.add_metric([self._stack], self._service.storage.free())
         yield disk
@@ -77,6 +78,13 @@ class Ledger(Collector):
         gauge = self._gauge("farrier_workers_alive", "Workers that give signs of life.", "queue")
         for queue in sorted({*self._service.settings.queues, *found}):
             gauge.add_metric([self._stack, queue], found.get(queue, 0))
+        return gauge
+
+    def _served(self) -> Metric:
+        text = "Whether a worker of the queue is awake, or sleeps and would wake."
+        gauge = self._gauge("farrier_queue_served", text, "queue")
+        for queue in self._service.settings.queues:
+            gauge.add_metric([self._stack, queue], self._service.is_served(queue))
         return gauge
 
 

@@ -48,7 +48,7 @@ class Gpu(BaseModel):
     """A card; `xid` is the driver's last error about it."""
 
     index: int
-    model: str
+    model: str | None
     memory: GpuMemory | None
     xid: int | None
 

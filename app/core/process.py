@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -17,6 +18,11 @@ def _started(pid: int) -> str | None:
     # The name in brackets may hold spaces and brackets; state is field 3, the start time field 22.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else fields[19]
+
+
+def age(pid: int) -> float:
+    """Seconds since a process began."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(_started(pid) or 0) / os.sysconf("SC_CLK_TCK")
 
 
 def _namespace(boot: str) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from app.core.bell import Bells
 from app.core.broker import Sender
 from app.core.ledger import Election, Jobs, Workers
 from app.core.storage import Storage
@@ -18,6 +19,7 @@ EVERY = 1.0  # seconds between two rounds
 HOLD = 5.0  # seconds that an election lasts
 OVERDUE = 60.0  # seconds after which a message that woke nobody is taken for lost
 SOON = 3.0  # the same where a worker is idle; a busy one looks for the next job by itself
+STARTS = 15.0  # the same where one sleeps: it has this time to start before all others are woken, too
 MESSAGES = 50  # that one round sends: whoever is woken by one goes on until no job is left
 UPLOAD_AGE = 3600.0  # seconds after which an upload that nothing was added to is taken for dead: its web process died
 VERIFY_AGE = 3600.0  # seconds that a verify job which nobody deleted is kept
@@ -62,6 +64,7 @@ class Reaper:
     owner: str
     gone: Callable[[str], bool]
     lease: float
+    bells: Bells = field(default_factory=Bells)
     _trouble: Trouble = field(default_factory=Trouble)
     _uploads: Untouched = field(default_factory=Untouched)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -123,9 +126,17 @@ class Reaper:
                 self.storage.drop_work(job_id, attempt)
 
     def _send(self, *, again: bool) -> None:
-        idle = self.workers.idle_queues()
+        idle, live = self.workers.idle_queues(), self.workers.live_queues()
         soon = 0.0 if again else SOON
-        for job in self.jobs.unsent(lambda queue: soon if queue in idle else OVERDUE)[:MESSAGES]:
+
+        def overdue(queue: str) -> float:
+            if queue in idle:
+                return soon
+            return STARTS if queue not in live and self.bells.hears(queue) else OVERDUE
+
+        for job in self.jobs.unsent(overdue)[:MESSAGES]:
             if not self.send(job.id, job.queue):
                 return
+            if job.queue not in live:  # who was rung for it, if anybody was, did not come
+                self.bells.ring(job.queue, self.bells.many(job.queue))
             self.jobs.mark_sent(job.id)

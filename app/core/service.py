@@ -11,9 +11,11 @@ from functools import partial
 
 from sqlalchemy.exc import OperationalError
 
-from app.core.broker import Sender, sender
+from app.core.bell import Bells
+from app.core.broker import Sender, ringing, sender
 from app.core.events import Changes
 from app.core.ledger import Clock, Database, Election, Jobs, Workers, clock_of, open_database, this_boot
+from app.core.ledger.sleep import Sleep
 from app.core.notify import notify
 from app.core.pipelines import Pipeline, read_pipelines
 from app.core.process import is_gone
@@ -24,6 +26,7 @@ from app.core.storage import Storage
 
 log = logging.getLogger(__name__)
 AGAIN = 2.0  # seconds between two looks for a ledger that cannot be opened just now
+START = 10.0  # seconds that a worker is expected to need for its start, before one was measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,28 @@ class Service:
     storage: Storage
     pipelines: Mapping[str, Pipeline]
     send: Sender
+    bells: Bells
+    sleep: Sleep
 
     def reaper(self) -> Reaper:
         """A reaper for this process, not yet started."""
         owner = f"{self.settings.service}@{self.settings.instance} {os.getpid()}"
         election = Election(self.database, self.clock, "reaper")
         gone = partial(is_gone, boot=self.boot)
-        return Reaper(self.jobs, self.workers, election, self.storage, self.send, owner, gone, self.settings.lease)
+        return Reaper(
+            self.jobs, self.workers, election, self.storage, self.send, owner, gone, self.settings.lease, self.bells
+        )
+
+    def is_served(self, queue: str) -> bool:
+        """Whether a worker of the queue is awake, or sleeps and would wake."""
+        return queue in self.workers.live_queues() or self.bells.hears(queue)
+
+    def start_of(self, queue: str) -> str | None:
+        """What a job of this queue waits for while its worker starts, in words; None: one is awake, or none comes."""
+        if not self.bells.many(queue) or queue in self.workers.live_queues() or not self.bells.hears(queue):
+            return None
+        lasts = self.sleep.start_lasts(queue) or START
+        return f"waiting for its worker, which was asleep and starts now; that takes about {max(1, round(lasts))} s"
 
     def owner(self) -> str:
         """The name under which a job is claimed by this process."""
@@ -60,6 +78,7 @@ def open_service(environment: Mapping[str, str]) -> Service:
     settings = read_settings(environment)
     clock = clock_of(settings.ledger, settings.boot_id)
     database = open_database(settings.ledger)
+    bells, sleep = Bells(settings.bells), Sleep(database, clock)
     return Service(
         settings=settings,
         boot=this_boot(settings.boot_id),
@@ -75,7 +94,9 @@ def open_service(environment: Mapping[str, str]) -> Service:
         workers=Workers(database, clock),
         storage=Storage(settings.state),
         pipelines=read_pipelines(settings.pipelines),
-        send=sender(settings),
+        send=ringing(sender(settings), bells, sleep.demand),
+        bells=bells,
+        sleep=sleep,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.core.bell import read_bells
 from app.core.ledger import Place, place_of
 
 REQUIRED = (
@@ -57,6 +58,8 @@ class Settings:
     cleanup_patience: int  # seconds without a clean-up after which the site is not ready
     mail_timer: str  # the unit that sends mail; empty: none, and nobody's address is kept
     pii_logging: bool  # whether logs may name users and their files
+    bells: Mapping[str, tuple[Path, ...]]  # of each queue's workers that may sleep
+    idle: int  # seconds without work after which this worker sleeps; 0: never
     gpu_cards: tuple[int, ...]  # that this process was given, by their number on the host
     gpu_memory: int | None  # that each job needs on each of them; None: all of it
     gpu_run: Path  # where the state of the host's cards and their locks are
@@ -123,6 +126,14 @@ def _ledger(environment: Mapping[str, str], problems: list[str]) -> Place:
         return Path()
 
 
+def _bells(environment: Mapping[str, str], problems: list[str]) -> Mapping[str, tuple[Path, ...]]:
+    try:
+        return read_bells(environment.get("FARRIER_BELLS", ""))
+    except ValueError as error:
+        problems.append(f"FARRIER_BELLS: {error}")
+        return {}
+
+
 def _optional(folder: str, name: str, problems: list[str]) -> str | None:
     """A secret of the stack file that the host may go without."""
     return _credential(folder, name, problems) if (Path(folder) / name).exists() else None
@@ -165,6 +176,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         cleanup_patience=_number(environment, "FARRIER_CLEANUP_PATIENCE", 3600, problems),
         mail_timer=environment.get("FARRIER_MAIL_TIMER", ""),
         pii_logging=_switch(environment, "PII_LOGGING_ENABLED", problems),
+        bells=_bells(environment, problems),
+        idle=_number(environment, "FARRIER_IDLE", 0, problems, least=0),
         gpu_cards=_numbers(environment, "FARRIER_GPU_CARDS", problems),
         gpu_memory=_number(environment, "FARRIER_GPU_MEMORY", 0, problems) if has_share else None,
         gpu_run=Path(environment.get("FARRIER_GPU_RUN", "/run/farrier/gpu")),

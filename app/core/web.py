@@ -102,7 +102,7 @@ def checks(service: Service) -> dict[str, Check]:
     return {
         "redis": redis_check(settings),
         "ledger": ledger_check(Election(service.database, service.clock, "health")),
-        **worker_checks(service.workers, settings.queues),
+        **worker_checks(service.is_served, settings.queues),
         "jobs": jobs_check(service.jobs, service.pipelines),
         "disk": disk_check(service.storage, settings.disk_reserve),
         **cleanup,

@@ -9,8 +9,11 @@ from functools import cache, partial
 from typing import Any
 
 from celery import Celery, shared_task, signals
+from celery.worker import state
 from redis import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 
+from app.core.bell import OwnBell
 from app.core.broker import WAKE, common
 from app.core.children import Children, show_life
 from app.core.consumer import tick_step, up_step
@@ -18,9 +21,11 @@ from app.core.ear import Ear
 from app.core.gpu.admission import Cards, HostCards, NoCards
 from app.core.gpu.decide import Need
 from app.core.health import OK, redis_check
+from app.core.idle import ASLEEP, Idle, Sleeper
 from app.core.ledger import Job
 from app.core.notify import notify
 from app.core.privacy import quiet_logs
+from app.core.process import age
 from app.core.pulse import LASTS, Loop, Pulse
 from app.core.reaper import Reaper
 from app.core.service import Service, await_service
@@ -30,6 +35,7 @@ from app.core.work import Workshop
 
 log = logging.getLogger(__name__)
 HOPELESS = 78  # EX_CONFIG: the unit does not try such a start again
+LONG_START = 90.0  # seconds: one that lasted longer waited for Redis, and a worker of that age is not starting
 BROKER_SECONDS = 5  # that Redis has for an answer, before the worker connects anew
 
 
@@ -79,6 +85,18 @@ def claim(service: Service) -> Job | None:
     return service.jobs.claim_next(settings.queues, service.owner(), settings.lease, settings.release)
 
 
+@cache
+def _note_start() -> None:
+    """Note how long it took from the start of the worker until this, its pool process, could take a job; once."""
+    service = _service()
+    lasted = age(os.getppid())
+    if service.settings.idle and lasted < LONG_START:
+        try:
+            service.sleep.note_start(service.settings.queues, lasted)
+        except SQLAlchemyError:  # a figure for people is not worth a job
+            log.warning("the time of this start could not be noted", exc_info=True)
+
+
 def work_one(service: Service, workshop: Workshop) -> bool:
     """Wait for the worker's cards, claim the ledger's next job and do it; False where there is none for this worker."""
     settings, workers = service.settings, service.workers
@@ -99,6 +117,7 @@ def work_one(service: Service, workshop: Workshop) -> bool:
 def work_off(_job_id: str) -> None:
     """Claim and do the ledger's next job until none is left; the message only wakes, whichever job it names."""
     service = _service()
+    _note_start()
     workshop = Workshop(service.jobs, service.storage, service.pipelines, service.settings.lease, _cards())
     while work_one(service, workshop):
         pass
@@ -142,6 +161,7 @@ class _Main:
         self._children: Children | None = None
         self._pulse: Pulse | None = None
         self._reaper: Reaper | None = None
+        self._sleeper: Sleeper | None = None
 
     def begin(self, **_: Any) -> None:
         faulthandler.enable()  # a hung worker says where it hangs when systemd ends it
@@ -166,8 +186,39 @@ class _Main:
         self._children = Children()
         self._watchdog = Watchdog(self.loop, self._children)
         self._pulse = Pulse(self._watchdog.is_well, pulse)
+        self._sleeper = self._sleeper_of(service)
         self._reaper = service.reaper()
         self._reaper.start()
+
+    def _sleeper_of(self, service: Service) -> Sleeper | None:
+        """What lets this worker sleep, if it is meant to and somebody would wake it."""
+        settings = service.settings
+        if not settings.idle:
+            return None
+        bell = OwnBell.passed(os.environ)
+        if bell is None:
+            log.warning("systemd holds no bell for this worker, so that nobody could wake it: it does not sleep")
+            return None
+
+        def has_work() -> bool:
+            return service.jobs.has_queued(settings.queues) or bool(service.jobs.held_by(settings.worker_name))
+
+        return Sleeper(Idle(settings.idle, bell.empty, has_work), lambda: self.loop.turns, self._fall_asleep)
+
+    def _fall_asleep(self) -> None:
+        if state.should_stop is not None:  # it was told to end, and is to come back
+            return
+        service = _service()
+        settings = service.settings
+        log.info("nothing to do for %d s: this worker sleeps until the next job", settings.idle)
+        if self._pulse:
+            self._pulse.stop()
+        try:
+            service.sleep.leave(settings.worker_name)
+        except SQLAlchemyError:  # then its last sign of life lasts as long as it does
+            log.warning("it could not be noted that this worker sleeps", exc_info=True)
+        notify("STATUS=asleep")
+        state.should_stop = ASLEEP
 
     def up(self) -> None:
         # Redis may be away for hours: that is no reason for systemd to try this start again.
@@ -181,8 +232,12 @@ class _Main:
         service = _service()
         for queue in service.settings.queues:  # jobs may have been waiting for this worker
             service.send("", queue)
+        if self._sleeper:
+            self._sleeper.start()
 
     def drain(self, **_: Any) -> None:
+        if self._sleeper:
+            self._sleeper.stop()
         # No STOPPING=1: systemd would end the unit after its stop time, and a release lets the job in hand end.
         if self._pulse:
             self._pulse.drain()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from app.core.ledger import Job, Jobs, State
@@ -78,13 +79,16 @@ _ANSWERS = {
 }
 
 
-def status(jobs: Jobs, job: Job) -> dict[str, Any]:
-    """The answer to a question about a job."""
+def status(jobs: Jobs, job: Job, start_of: Callable[[str], str | None] = lambda _: None) -> dict[str, Any]:
+    """The answer to a question about a job. `start_of` says what a queue waits for whose worker was asleep."""
     # A cancelled job's worker lets it go within seconds, and nothing else can come of it.
     state = State.CANCELLED if job.cancel_requested else State(job.state)
     if job.expired_wall is not None:
         return {"job_id": job.id, "status": "error", "error_message": EXPIRED, "error_code": "EXPIRED"}
-    return {"job_id": job.id, **_ANSWERS[state](jobs, job)}
+    told = {"job_id": job.id, **_ANSWERS[state](jobs, job)}
+    if state == State.QUEUED and (words := start_of(job.queue)):
+        told["message"] = words
+    return told
 
 
 def offer(service: Service) -> dict[str, Any]:

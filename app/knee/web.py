@@ -77,7 +77,7 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
     )
     def show(job_id: str) -> dict[str, Any]:
         """How far a job is."""
-        return status(service.jobs, _find(service, job_id))
+        return status(service.jobs, _find(service, job_id), service.start_of)
 
     @app.get(
         "/download/{job_id}",
@@ -153,7 +153,7 @@ def create_app() -> FastAPI:
     service = await_service(os.environ)
     if PIPELINE not in service.pipelines:
         raise ValueError(f"{service.settings.pipelines}: there is no pipeline {PIPELINE!r}, which this site needs")
-    app = create_web("Knee MRI analysis", service, partial(status, service.jobs))
+    app = create_web("Knee MRI analysis", service, partial(status, service.jobs, start_of=service.start_of))
     _add_upload(app, service)
     _add_jobs(app, service)
     _add_ends(app, service)

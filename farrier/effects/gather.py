@@ -10,6 +10,7 @@ from farrier.effects.model import Effects
 from farrier.effects.needs import Locks
 from farrier.effects.predict import Wanted, effects
 from farrier.front import front_files, written
+from farrier.nvidia.host import gpu_files
 from farrier.plan.model import Plan
 from farrier.render import release_files
 from farrier.tool import tool_files
@@ -22,7 +23,7 @@ def predicted(root: Path, tree: Path, plan: Plan, state: dict[str, Any]) -> Effe
     """
     wanted = Wanted(
         releases={stack.name: release_files(stack, root / "systemd") for stack in plan.stacks},
-        tool=tool_files(root, plan),
+        tool=tool_files(root, plan) | gpu_files(root, plan),
         front=written(front_files(plan.front)),
         locks={env.id: Locks(_text(tree, env.lock), _text(tree, env.pip) if env.pip else None) for env in plan.envs},
     )

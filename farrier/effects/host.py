@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, Field
 
+from farrier.nvidia.look import Look
 from farrier.preflight import HostState
 from farrier_host.release.files import FileSet
 
@@ -21,6 +22,7 @@ class LiveStack(BaseModel):
     starts: dict[str, tuple[str, ...]] = {}
     changes: dict[str, str] = {}
     stopped: frozenset[str] = frozenset()
+    asleep: frozenset[str] = frozenset()
     between: frozenset[str] = frozenset()
     strangers: frozenset[str] = frozenset()
     kept_down: frozenset[str] = frozenset()
@@ -69,5 +71,6 @@ class HostView(HostState):
     accounts: tuple[str, ...] = ()  # what of users, folders and secrets is missing or wrong
     fetched: frozenset[str]
     installer: bool
+    gpu: Look = Look(cards=())
     boxes: dict[str, Time] = Field(default_factory=dict)
     lasts: str = ""  # the time that this deploy gives

@@ -9,6 +9,9 @@ import yaml
 
 from farrier.effects.host import HostView
 from farrier.effects.model import Disk, Download
+from farrier.nvidia.decide import decide
+from farrier.nvidia.look import System
+from farrier.nvidia.settings import Settings
 from farrier.plan.model import EnvPlan, Plan
 from farrier.preflight import disk_needs
 
@@ -28,6 +31,8 @@ def downloads(plan: Plan, locks: Mapping[str, Locks], state: HostView) -> Iterat
     missing = sorted(set(plan.packages) - state.packages.keys())
     if missing:
         yield Download(what=f"Debian packages: {', '.join(missing)}, and what they need", size=None)
+    if _needs_driver(plan, state):
+        yield Download(what="NVIDIA's driver, and what it is built with", size=None)
     if plan.envs and not state.installer:
         yield Download(what="the installer of environments", size=None)
     seen = set(state.fetched)
@@ -37,6 +42,13 @@ def downloads(plan: Plan, locks: Mapping[str, Locks], state: HostView) -> Iterat
     for model in plan.models:
         if model.path not in state.models:
             yield Download(what=f"model {model.id}@{model.version}", size=sum(file.size for file in model.files))
+
+
+def _needs_driver(plan: Plan, state: HostView) -> bool:
+    """As the role `nvidia` decides that is told nothing else: its own variables are not in the plan."""
+    if state.gpu.driver is None or not plan.gpus:
+        return False
+    return decide(state.gpu, System.model_validate(state.os), Settings(), declared=True).install
 
 
 def _of_env(env: EnvPlan, locks: Locks, seen: set[str]) -> Iterator[Download]:

@@ -26,6 +26,7 @@ class Decision:
     actions: Actions
     down: frozenset[str]
     outdated: frozenset[str]
+    asleep: frozenset[str]
 
 
 def decision(plan: StackPlan, rendered: Mapping[str, str], live: LiveStack) -> Decision:
@@ -33,8 +34,8 @@ def decision(plan: StackPlan, rendered: Mapping[str, str], live: LiveStack) -> D
     whole = json.loads(rendered["plan.json"])  # as the host reads it
     old, new = live.files, as_set(rendered, whole)
     outdated = live.strangers | set(started_before(whole, live.started, credential_times(plan, live)))
-    actions = decide(old, new, outdated=outdated, stopped=live.stopped, between=live.between)
-    return Decision(old, new, actions, live.kept_down - set(actions.enable), outdated)
+    actions = decide(old, new, outdated=outdated, stopped=live.stopped, between=live.between, asleep=live.asleep)
+    return Decision(old, new, actions, live.kept_down - set(actions.enable), outdated, live.asleep)
 
 
 def credential_times(plan: StackPlan, live: LiveStack) -> dict[str, int]:
@@ -66,7 +67,7 @@ def _hows(actions: Actions, live: LiveStack) -> Iterator[tuple[str, How]]:
 def _why(unit: str, how: How, found: Decision) -> str:
     if how in ("stop", "end"):
         return "no longer wanted"
-    if how == "start":
+    if how == "start" and unit not in found.asleep:
         return "new" if unit in found.actions.enable else "it does not run"
     names = changed_settings("\n".join(effective(unit, found.old)), "\n".join(effective(unit, found.new)))
     if names:

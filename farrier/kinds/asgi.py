@@ -57,6 +57,9 @@ def _resolve(name: str, service: Asgi, around: Surroundings) -> Resolved:
         "live": service.health.live,
         "request_timeout": service.request_timeout,
     }
+    cards = sorted({card for share in around.gpus.values() for card in share.cards})
+    if cards:  # its readiness tells of the stack's cards, of which it may have none itself
+        context["environment"] |= {"FARRIER_STACK_GPUS": ",".join(map(str, cards))}
     share = around.gpus.get(around.unit(name))
     if share:
         context["gpu"] = gpu_context(share, around)

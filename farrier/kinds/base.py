@@ -215,6 +215,7 @@ def gpu_context(share: GpuShare, around: Surroundings) -> dict[str, Any]:
     """What a unit template must know of the unit's cards."""
     cards = [around.cards[index] for index in share.cards]
     return {
+        "unit": share.unit,
         "cards": [{"index": card.index, "pci": card.pci, "minor": card.minor} for card in cards],
         "memory": share.memory,
     }

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from farrier import paths
-from farrier.kinds.base import Kind, PythonService, Resolved, Surroundings, gpu_context, python_context
+from farrier.kinds.base import Kind, PythonService, Resolved, Service, Surroundings, common, gpu_context, python_context
 from farrier.plan.model import Unit
-from farrier.values import Name
+from farrier.values import Name, PositiveDuration
 
 _DEFAULT_MEMORY = 256 * 2**20  # bytes an instance
+START_INTERVAL = 300  # seconds in which systemd counts the starts of a worker
+_STARTS = 20  # of them that crashes may cost: seven jobs that kill their worker, three attempts each
 
 
 class Celery(PythonService):
@@ -30,6 +34,11 @@ class Celery(PythonService):
     broker: Name | None = Field(
         None, description="Foreign: the stack's service of kind `redis` that carries its jobs. None: its own settings."
     )
+    idle: PositiveDuration | None = Field(
+        None,
+        description="A worker that had nothing to do for so long ends, and gives back what it holds; the next job "
+        "starts it again: docs/how-to/idle.md. Not for `contract: foreign`.",
+    )
     pool: Literal["prefork", "threads"] | None = Field(None, description="Foreign: Celery's pool; prefork if not set.")
     concurrency: int | None = Field(
         None, ge=1, le=256, strict=True, description="Foreign: jobs at a time in one worker; 1 if not set."
@@ -38,6 +47,15 @@ class Celery(PythonService):
     def units(self, stack: str, name: str) -> tuple[str, ...]:
         """One a replica."""
         return tuple(f"{stack}-{name}@{index}.service" for index in range(self.replicas))
+
+    @model_validator(mode="after")
+    def _wakeable(self) -> Celery:
+        if self.idle is not None and self.contract == "foreign":
+            raise ValueError(
+                "idle: only for `contract: farrier`; a foreign program does not tell when it has nothing to do, nor "
+                "does whoever queues its jobs wake it. Leave `idle` out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _foreign_keys(self) -> Celery:
@@ -49,7 +67,12 @@ class Celery(PythonService):
 
 def _resolve(name: str, service: Celery, around: Surroundings) -> Resolved:
     foreign = service.contract == "foreign"
-    context = python_context(name, service, around) | {"queues": service.queues}
+    context = python_context(name, service, around) | {
+        "queues": service.queues,
+        "idle": service.idle,
+        "start_interval": START_INTERVAL,
+        "start_burst": start_burst(service.idle),
+    }
     if foreign:
         context = _foreign(context, service, around)
     instances = service.units(around.stack, name)
@@ -68,8 +91,36 @@ def _resolve(name: str, service: Celery, around: Surroundings) -> Resolved:
         )
         for file, starts in files.items()
     )
+    sockets = () if service.idle is None else (_bells(name, service, around),)
     memory = (service.limits.memory or _DEFAULT_MEMORY) * service.replicas
-    return Resolved(units=units, memory=memory)
+    return Resolved(units=(*units, *sockets), memory=memory)
+
+
+def start_burst(idle: int | None) -> int:
+    """How many starts systemd allows in START_INTERVAL: those of crashes, and as many as one that sleeps may need."""
+    return _STARTS + (math.ceil(START_INTERVAL / idle) if idle else 0)
+
+
+def bells(stack: str, services: Mapping[str, Service]) -> str:
+    """`queue=socket` for each queue and worker that may sleep, the first worker's first; empty where none may."""
+    return ":".join(
+        f"{queue}={paths.bell(stack, name, index)}"
+        for name, service in services.items()
+        if isinstance(service, Celery) and service.idle
+        for queue in service.queues
+        for index in range(service.replicas)
+    )
+
+
+def _bells(name: str, service: Celery, around: Surroundings) -> Unit:
+    """The sockets by which sleeping workers are woken, one an instance."""
+    return Unit(
+        file=around.unit(name, "@.socket"),
+        service=name,
+        template="celery@.socket.j2",
+        starts=tuple(around.unit(name, f"@{index}.socket") for index in range(service.replicas)),
+        context=common(name, service, around) | {"bell": paths.bell(around.stack, name, "%i")},
+    )
 
 
 def _foreign(context: dict[str, Any], service: Celery, around: Surroundings) -> dict[str, Any]:

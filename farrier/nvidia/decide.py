@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from farrier.nvidia import files, gate
-from farrier.nvidia.flavour import Flavour, choice, named
+from farrier.nvidia.flavour import Flavour, choice, model, named
 from farrier.nvidia.look import Driver, Look, System
 from farrier.nvidia.policy import upstream
 from farrier.nvidia.providers import (
@@ -49,8 +49,8 @@ class Decision:
 
 def line(look: Look, *, declared: bool) -> str:
     """What there is, in one line for people."""
-    kinds = Counter(f"{card.vendor.removeprefix('0x')}:{card.device.removeprefix('0x')}" for card in look.nvidia)
-    cards = ", ".join(f"{count} × NVIDIA [{kind}]" for kind, count in kinds.items())
+    kinds = Counter(model(card) for card in look.nvidia)
+    cards = ", ".join(f"{count} × {kind}" for kind, count in kinds.items())
     amd = "AMD GPU found, not supported" if look.amd else ""
     if not look.nvidia:
         return f"{amd or 'no GPU'}: services run their CPU variants"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from farrier.gpu_models import MODELS
 from farrier.nvidia.look import Card
 
 Flavour = Literal["open", "proprietary"]
@@ -56,5 +57,11 @@ def choice(cards: Sequence[Card]) -> Choice:
 
 
 def named(card: Card) -> str:
-    """A card for people: `0000:3b:00.0 [10de:1eb8]`."""
-    return f"{card.pci} [{card.vendor.removeprefix('0x')}:{card.device.removeprefix('0x')}]"
+    """A card for people: `Tesla T4 at 0000:3b:00.0`."""
+    return f"{model(card)} at {card.pci}"
+
+
+def model(card: Card) -> str:
+    """Its name, or the numbers that lspci shows too."""
+    known = MODELS.get(int(card.device, 16))
+    return known.name if known else f"NVIDIA [10de:{card.device.removeprefix('0x')}]"

@@ -12,21 +12,19 @@ from farrier.host import Host
 from farrier.kinds import KINDS
 from farrier.kinds.asgi import Asgi
 from farrier.kinds.base import PythonService, Resolved, Surroundings
+from farrier.kinds.celery import bells
 from farrier.load import Loaded, SourceFiles
-from farrier.models import Manifest, Model
+from farrier.models import Manifest
 from farrier.pipelines import Places, pipeline_data
+from farrier.plan import host_parts
 from farrier.plan.checks import check_host, check_stack
 from farrier.plan.gpus import host_cards
 from farrier.plan.model import (
     CommandPlan,
     Credential,
-    EnvPlan,
-    Front,
     GpuCard,
     GpuShare,
     HostPlan,
-    ModelFile,
-    ModelPlan,
     Plan,
     RoutePlan,
     SchemaPlan,
@@ -84,51 +82,17 @@ def make_plan(stacks: Sequence[Loaded], inputs: Inputs) -> Plan:
     kinds = {service.kind for loaded in stacks for service in loaded.stack.services.values()}
     return Plan(
         host=HostPlan(name=inputs.host.name, hostname=inputs.host.public_name),
-        front=_front(inputs.host, resolved),
+        front=host_parts.front(inputs.host, resolved),
         packages=tuple(
             sorted({*_FRONT_PACKAGES, *_ENV_PACKAGES, *(p for kind in kinds for p in KINDS[kind].packages)})
         ),
-        envs=_envs(stacks),
-        models=_models(stacks, inputs),
+        envs=host_parts.envs(stacks),
+        models=host_parts.models(stacks, inputs.manifest, inputs.host.models_root),
         models_root=inputs.host.models_root,
         contact=inputs.host.contact,
         gpus=cards,
         memory=sum(stack.memory for stack in resolved),
         stacks=tuple(resolved),
-    )
-
-
-def _front(host: Host, stacks: Sequence[StackPlan]) -> Front:
-    routed = {route.host for stack in stacks for route in stack.routes}
-    names = sorted({host.public_name, *host.aliases, *routed})
-    return Front(hostnames=tuple(names), http_port=host.http_port, https_port=host.https_port)
-
-
-def _envs(stacks: Sequence[Loaded]) -> tuple[EnvPlan, ...]:
-    """Each env once, also when several stacks share it: an equal name and equal locks make an equal id."""
-    found = {}
-    for loaded in stacks:
-        for name, files in loaded.envs.items():
-            identity = f"{name}-{files.digest}"
-            disk = loaded.stack.envs[name].disk
-            prefix = f"{paths.ENVS}/{identity}"
-            found[identity] = EnvPlan(name=name, id=identity, prefix=prefix, lock=files.lock, pip=files.pip, disk=disk)
-    return tuple(found[identity] for identity in sorted(found))
-
-
-def _models(stacks: Sequence[Loaded], inputs: Inputs) -> tuple[ModelPlan, ...]:
-    wanted = {reference for loaded in stacks for reference in loaded.stack.models}
-    chosen = [model for model in inputs.manifest.models if model.reference in wanted]
-    return tuple(_model(model, inputs.host.models_root) for model in chosen)
-
-
-def _model(model: Model, root: str) -> ModelPlan:
-    files = tuple(
-        ModelFile(path=file.path, sha256=file.sha256, size=file.size, sources=tuple(file.sources))
-        for file in model.files
-    )
-    return ModelPlan(
-        id=model.id, version=model.version, path=f"{root}/{model.id}/{model.version}", files=files, token=model.token
     )
 
 
@@ -272,6 +236,8 @@ class _StackResolver:
         environment = dict(pair for offer in self.offers for pair in offer.environment.items())
         if names := queues(self.stack):
             environment["FARRIER_QUEUES"] = ",".join(names)
+        if rung := bells(self.name, self.stack.services):
+            environment["FARRIER_BELLS"] = rung
         if self.config:
             environment["FARRIER_PIPELINES"] = next(iter(self.config))
         return environment | self._ledger_address() | self.stack.environment

@@ -57,7 +57,6 @@ def _found_at_once(request: Json) -> Json:
         "os": machine.operating_system(),
         "memory": machine.memory(),
         "disks": {folder: machine.disk(folder) for folder in request["folders"]},
-        "gpus": machine.gpus(),
         "listeners": machine.listeners(),
         "users": {name: machine.user(name) for name in request["users"]},
         "units": machine.units(request["units"]),

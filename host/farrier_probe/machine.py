@@ -14,8 +14,6 @@ import subprocess
 
 # In the order in which systemd looks.
 _UNIT_FOLDERS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
-_NVIDIA = "0x10de"
-_DISPLAY = ("0x0300", "0x0302")  # PCI classes: VGA controllers, and 3D controllers without a screen
 _LISTEN = "0A"  # TCP state in /proc/net/tcp
 
 
@@ -39,14 +37,6 @@ def disk(folder: str) -> dict[str, int]:
         folder = os.path.dirname(folder)
     usage = shutil.disk_usage(folder)
     return {"free": usage.free, "total": usage.total, "device": os.stat(folder).st_dev}
-
-
-def gpus(devices: str = "/sys/bus/pci/devices") -> list[dict[str, str]]:
-    """NVIDIA's cards, with a driver or without one: PCI address and device id, in the order of `nvidia-smi`."""
-    folders = [f"{devices}/{pci}" for pci in sorted(os.listdir(devices))] if os.path.isdir(devices) else []
-    nvidia = [folder for folder in folders if first_line(f"{folder}/vendor") == _NVIDIA]
-    cards = [folder for folder in nvidia if (first_line(f"{folder}/class") or "").startswith(_DISPLAY)]
-    return [{"pci": os.path.basename(each), "device": first_line(f"{each}/device") or ""} for each in cards]
 
 
 def packages(names: list[str]) -> dict[str, str]:

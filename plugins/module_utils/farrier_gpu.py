@@ -18,7 +18,8 @@ _SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e
 _MOK = "/var/lib/dkms/mok.pub"
 _LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib")
 _PACKAGES = ("nvidia*", "libnvidia*", "libcuda1", "linux-image-*", "linux-headers-*", "linux-modules-nvidia-*", "dkms")
-_TAIL = 40  # lines of a build log: the compiler's error and make's way out of it
+# Of a build log: the compiler's error and make's way out of it. A compiler's command line alone has 5 kB.
+_TAIL, _WIDTH = 40, 200
 _INDEX = "$(REPO_URI) $(RELEASE) $(COMPONENT) $(SIGNED_BY)"  # the last stays as it is where no key is named
 _ROW = r"${Package}\t${db:Status-Abbrev}\t${db:Status-Want}\t${Version}\n"
 
@@ -88,7 +89,11 @@ def logs(folder: str = "/var/lib/dkms") -> dict[str, str]:
     """The end of the log of each build that DKMS left in the middle, by `<module>/<version>`."""
     found = glob.glob(f"{folder}/nvidia*/*/build/make.log")
     tails = {path: _read(path, whole=True).splitlines()[-_TAIL:] for path in found}
-    return {"/".join(path.split("/")[-4:-2]): "\n".join(lines) for path, lines in tails.items()}
+    return {"/".join(path.split("/")[-4:-2]): "\n".join(map(_short, lines)) for path, lines in tails.items()}
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= _WIDTH else f"{line[:_WIDTH]}…"
 
 
 def packages() -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -109,6 +110,12 @@ def test_everybodys_processes_are_shown_with_user_unit_and_memory(cards: Host) -
     assert "12.0 GiB of 16.0 GiB" in table
     assert UNIT in table
     assert "the LLM's" in table
+    farrier = [str(ROOT / ".venv" / "bin" / "farrier"), "gpus", "-i", "inventory/demo", "-l", cards.name]
+    away = subprocess.run(farrier, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert away.returncode == 0, away.stdout + away.stderr
+    (shown,) = (line.split() for line in away.stdout.splitlines() if "matlab.service" in line)
+    assert shown[0] == cards.name
+    assert shown[-6:] == row[-6:]
 
 
 def test_mismatch_is_told_with_the_remedy(cards: Host) -> None:

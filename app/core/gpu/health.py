@@ -9,16 +9,13 @@ from typing import Any
 from app.core.gpu.state import Card, NoAnswer, State, read_state
 
 OK = "ok"
-# The driver's errors (NVIDIA, "Xid Errors") after which a card, or the host, has to be reset: memory that cannot be
-# repaired, NVLink, a card that fell off the bus, a GPU system processor that answers no more. The many others are the
-# fault of the program that ran, or are repaired by the driver: they are told, and keep nobody away.
-BROKEN = frozenset({48, 62, 64, 74, 79, 95, 119, 120, 140})
 
 
 def gpu_checks(run: Path, cards: Collection[int]) -> dict[str, Callable[[], str]]:
     """For each card of the stack a check: it is there, its driver answers and fits, and it can be used.
 
-    Memory that others hold is no reason not to be ready: jobs wait for it, and say so.
+    Memory that others hold is no reason not to be ready: jobs wait for it, and say so. Of the driver's errors (Xid)
+    those that need a reset are a card's `problem`; the others are the fault of the program that ran, and only told.
     """
 
     def check(index: int) -> Callable[[], str]:
@@ -41,8 +38,6 @@ def verdict(state: State, index: int) -> str:
         return f"GPU {index} is not there; see `farrier-gpus`"
     if card.problem:
         return f"GPU {index}: {card.problem}"
-    if card.xid in BROKEN:
-        return f"GPU {index}: the driver reported Xid {card.xid}, after which the card has to be reset: reboot the host"
     if card.memory is None:
         return f"GPU {index}: its memory cannot be read; see `farrier-gpus`"
     return OK

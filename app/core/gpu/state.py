@@ -38,10 +38,13 @@ class Memory(_Told):
 
 
 class Process(_Told):
-    """Who uses a card. `stack`: whose unit it is, None where it is none of ours; `memory`: bytes, None if unknown."""
+    """Who uses a card. `stack`: whose unit it is, None where it is none of ours; `memory`: bytes, None if unknown.
+
+    Of one that ended while it was looked up nothing is known but its number.
+    """
 
     pid: int
-    name: str = ""
+    name: str | None = None
     user: str | None = None
     unit: str | None = None
     stack: str | None = None
@@ -52,8 +55,8 @@ class Card(_Told):
     """One card. `xid`: the driver's last error about it; `problem`: why it cannot be used, and what to do."""
 
     index: int
-    pci: str = ""
-    model: str = ""
+    pci: str
+    model: str | None = None
     memory: Memory | None = None
     xid: int | None = None
     problem: str | None = None

@@ -20,7 +20,7 @@ def size(number: float) -> str:
 def who(process: Process) -> str:
     """A process with what an administrator needs to find it. Its name is anybody's choice, so it is made harmless."""
     unit = process.unit if process.stack else "no unit of ours"
-    name = _UNSAFE.sub("?", process.name)[:40] or "a process"
+    name = _UNSAFE.sub("?", process.name or "a process")[:40]
     return f"{name} (PID {process.pid}, {process.user or 'user unknown'}, {unit or f'stack {process.stack}'})"
 
 

@@ -46,6 +46,7 @@ class Question:
 
     def __init__(self, ask: Callable[[], dict[str, Any]]) -> None:
         self.asked = time.monotonic()
+        self.at = time.clock_gettime(time.CLOCK_BOOTTIME)
         reading, writing = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
@@ -106,9 +107,10 @@ def _answer(ask: Callable[[], dict[str, Any]], pipe: int) -> None:
 
 
 class Driver:
-    """The driver as far as it answers: `reading` is its last answer, `silent` since when it has not given one.
+    """The driver as far as it answers.
 
-    All times are of time.monotonic().
+    `reading` is its last answer, `at` when that was asked for (seconds of CLOCK_BOOTTIME), `silent` since when it has
+    not given one (seconds of time.monotonic()).
     """
 
     def __init__(self, places: Places) -> None:
@@ -116,6 +118,7 @@ class Driver:
         self._users: dict[int, str] = {}
         self._question: Question | None = None
         self.reading: dict[str, Any] | None = None
+        self.at = 0.0
         self.silent: float | None = None
 
     def look(self, seconds: float) -> None:
@@ -126,11 +129,12 @@ class Driver:
             question.end()
             self._question = None
             if not question.is_given_up:
-                self._take(question.answer())
+                self._take(question)
         elif not question.is_given_up and question.age >= LIMIT:
             self.silent = self.silent or question.asked
             question.give_up()
 
-    def _take(self, reading: dict[str, Any]) -> None:
+    def _take(self, question: Question) -> None:
+        reading = question.answer()
         self._users = {int(uid): name for uid, name in reading.pop("users").items()}
-        self.reading, self.silent = reading, None
+        self.reading, self.at, self.silent = reading, question.at, None

@@ -16,7 +16,7 @@ from farrier_host.gpu.places import pci_address
 
 # Those after which NVIDIA's Xid catalog asks for a reset of the card or a restart of the machine; others are a
 # program's own fault, or mended.
-GRAVE = frozenset({46, 48, 62, 64, 79, 95, 119, 120, 140, 143})
+GRAVE = frozenset({46, 48, 62, 64, 74, 79, 95, 119, 120, 140, 143})
 RECOVERY = (
     154  # newer drivers say in so many words what a card needs: "… changed from 0x0 (None) to 0x1 (GPU Reset Required)"
 )
@@ -47,8 +47,9 @@ class Xids:
     def take(self, record: str) -> None:
         """Take in one record of the log: `priority,number,microseconds,flags;text`."""
         head, _, text = record.partition(";")
-        if _LOADED.match(text):
-            self.grave.clear()  # the cards were initialised anew
+        if _LOADED.match(text):  # the cards were initialised anew
+            self.last.clear()
+            self.grave.clear()
         found = _XID.match(text)
         if not found:
             return

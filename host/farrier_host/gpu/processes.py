@@ -12,11 +12,11 @@ _UNIT = re.compile(r".+\.(service|scope)")
 
 
 def owner_of(pid: int, proc: Path, user_of: Callable[[int], str]) -> dict[str, Any]:
-    """`name`, `user`, `unit` and `stack` of a process; each None where it cannot be told, as when it has just ended."""
+    """`name`, `user`, `unit` and `stack` of a process; empty or None where it cannot be told, as when it ended."""
     unit, stack = place_of(_read(proc / str(pid) / "cgroup"))
     return {
         "pid": pid,
-        "name": _read(proc / str(pid) / "comm").strip() or None,
+        "name": _read(proc / str(pid) / "comm").strip(),
         "user": _user(_read(proc / str(pid) / "status"), user_of),
         "unit": unit,
         "stack": stack,

@@ -15,7 +15,7 @@ _DEPLOY = "deploy with `-t nvidia`"
 
 @dataclass(frozen=True)
 class Seen:
-    """One look. Times in seconds of CLOCK_BOOTTIME; `silent` is for how long the driver has not answered."""
+    """One look; `at` in seconds of CLOCK_BOOTTIME: nothing in it is older. `silent`: for how long the driver is so."""
 
     at: float
     declared: list[dict[str, Any]]
@@ -36,7 +36,7 @@ def state_of(seen: Seen) -> dict[str, Any]:
     answered = {} if problem else {card["pci"]: card for card in reading.get("cards", ()) if card.get("pci")}
     known = {card["pci"] for card in seen.declared}
     return {
-        "at": round(seen.at, 3),
+        "at": seen.at,
         "driver": {
             "loaded": seen.loaded,
             "libraries": reading.get("libraries"),
@@ -87,13 +87,14 @@ def _card(
 ) -> dict[str, Any]:
     pci = declared["pci"]
     shown, last = seen.shown.get(pci), seen.xids.last.get(pci)
+    last = last if last and last.number > seen.forgotten.get(pci, -1) else None
     facts = answer if answer and not answer.get("error") else {}
     return {
         "index": declared["index"],
         "pci": pci,
         "uuid": facts.get("uuid") or (shown.uuid if shown else None) or None,
         "minor": shown.minor if shown else facts.get("minor"),
-        "model": facts.get("model") or declared.get("model"),
+        "model": facts.get("model") or declared.get("model") or "",
         "capability": facts.get("capability") or declared.get("capability"),
         "owner": declared.get("owner"),
         "memory": facts.get("memory"),

@@ -51,13 +51,15 @@ class Watcher:
 
     def _seen(self) -> Seen:
         declared = declared_cards(self._places)
-        silent = self._driver.silent
+        silent, reading = self._driver.silent, self._driver.reading
+        # Numbers are as old as their question; that there are none is known just now.
+        is_new = silent is not None or reading is None
         return Seen(
-            at=time.clock_gettime(time.CLOCK_BOOTTIME),
+            at=time.clock_gettime(time.CLOCK_BOOTTIME) if is_new else self._driver.at,
             declared=declared,
             loaded=loaded_version(self._places),
             shown=shown_cards(self._places),
-            reading=self._driver.reading,
+            reading=reading,
             silent=None if silent is None else round(time.monotonic() - silent, 1),
             xids=self._xids,
             forgotten=read_json(self._places.forgotten),

@@ -30,7 +30,7 @@ class Guard:
         busy = self.workers.busy()
         contact = people.contact(self.layout)
         why = reason(busy, contact) if busy else ""
-        if self.locks and (self.locks.reason != why or not self.locks.is_held()):
+        if self.locks and self.locks.reason != why:
             self.release()
         if busy and self.locks is None:
             self.locks = Locks(why)
@@ -38,7 +38,7 @@ class Guard:
         if busy and plan and plan != self.told:
             people.tell_everybody(planned(busy, people.host(), contact))
         self.told = plan if busy else ""
-        if self.locks is None:
+        if self.locks is None or not self.locks.is_held():  # without logind nobody can be told by a lock
             time.sleep(_PAUSE)
         elif self.locks.goes_down(_PAUSE):
             people.tell_everybody(going_down(busy, people.host(), contact))

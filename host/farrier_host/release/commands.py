@@ -247,12 +247,12 @@ def recover(options: argparse.Namespace, layout: Layout) -> int:
     for stack in layout.stacks():
         try:
             restored = Transaction(layout, stack, _say).recover()
+            has_ended = end.at_boot(layout, stack)
         except (Refused, Failed, OSError, ValueError) as error:  # one stack must not keep the others from being mended
             print(f"{stack}: could not be taken back: {error}", file=sys.stderr)
             systemd.start_later(f"farrier-settle@{stack}.timer")
             broken = FAILED
             continue
-        has_ended = end.at_boot(layout, stack)
         now = state.load(layout, stack)
         if has_ended:
             print(f"{stack}: {now.message}")

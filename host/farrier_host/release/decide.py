@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from farrier_host.release.bells import is_bell, worker_of
 from farrier_host.release.files import FileSet
 
 BRIDGE, FOLLOW = "bridge", "follow"  # how a running unit goes over to another text; else it is restarted
@@ -40,17 +41,21 @@ def decide(
     outdated: Collection[str] = (),
     stopped: Collection[str] = (),
     between: Collection[str] = (),
+    asleep: Collection[str] = (),
 ) -> Actions:
     """Compare by content: a unit goes over exactly when its text changed, and its text names code and env by hash.
 
     `touched`: the units whose processes a cut activation may have changed; where given, they go over, whatever the
     files say, and no others. `outdated`: units that run with credentials that changed since, or with another release's
     code. `stopped`: units that do not run: nothing of theirs needs to be spared. `between`: units that are about to
-    start or to stop, with which text nobody knows.
+    start or to stop, with which text nobody knows. `asleep`: those of the stopped that are to be so: they are started
+    only where they changed, so that a release proves its workers.
     """
     before, after = set(old.instances()), set(new.instances())
     both = [unit for unit in new.instances() if unit in before]
-    changed = [unit for unit in both if _goes_over(unit, old, new, touched) or unit in outdated]
+    kept, deaf = _bells_of_running(new, before, stopped)
+    changed = [unit for unit in both if _goes_over(unit, old, new, touched) or unit in outdated or unit in deaf]
+    changed = [unit for unit in changed if unit not in kept]
     over = [unit for unit in changed if unit not in stopped]
     # A web service that is down needs no bridge; its socket is then one as any other.
     bridged = [unit for unit in over if new.change_of(unit) == BRIDGE and _service_of(unit) not in stopped]
@@ -61,18 +66,30 @@ def decide(
     gone = [unit for unit in old.instances() if unit not in after]
     retire = [unit for unit in gone if old.change_of(unit) == FOLLOW and unit not in stopped]
     added = [unit for unit in new.instances() if unit not in before]
+    again = [unit for unit in both if unit in late or (unit in stopped and (unit not in asleep or unit in changed))]
     return Actions(
         remove=(*(unit for unit in gone if unit not in retire), *_targets(old, new)),
         retire=tuple(retire),
         stop=stop,
         enable=(*added, *_targets(new, old)),
         restart=tuple(unit for unit in plain if unit not in stop),
-        start=tuple(dict.fromkeys((*added, *stop, *(unit for unit in both if unit in stopped or unit in late)))),
+        start=tuple(unit for unit in dict.fromkeys((*added, *stop, *again)) if unit not in kept),
         bridge=tuple(dict.fromkeys(_base(unit) for unit in bridged)),
         follow=tuple(follow),
         reload=old.units != new.units,
         reload_front=old.sites != new.sites,
     )
+
+
+def _bells_of_running(new: FileSet, before: Collection[str], stopped: Collection[str]) -> tuple[set[str], set[str]]:
+    """The bells of workers that run, which are left alone, and those of the workers that run without one.
+
+    systemd starts no socket under a running service: its bell comes with the worker's next start. To stop one under a
+    worker would take its bell away for nothing.
+    """
+    kept = {unit for unit in new.instances() if is_bell(unit, new)}
+    kept = {bell for bell in kept if worker_of(bell) in before and worker_of(bell) not in stopped}
+    return kept, {worker_of(bell) for bell in kept if bell in stopped or bell not in before}
 
 
 def _goes_over(unit: str, old: FileSet, new: FileSet, touched: Collection[str] | None) -> bool:

@@ -15,7 +15,7 @@ from farrier_host.release.state import State
 from farrier_host.release.systemd import Failed, Seen
 from farrier_host.release.transaction import Transaction
 from farrier_host.release.verify import Verifier, VerifyFailed
-from farrier_host.release.workers import ENDS, Workers, has_moved, is_broken, job_of
+from farrier_host.release.workers import ENDS, Workers, has_dozed, has_moved, is_broken, job_of
 
 _PAUSE = 1.0  # seconds between two looks
 
@@ -57,6 +57,8 @@ class Follower:
                 Workers(self.layout, self.say).want([unit])  # so that nothing of it is left in /run
             self.moved += [] if ended else [unit]
             self._note(unit, f"{unit} has ended its last job" if ended else f"{unit} runs the release")
+        elif has_dozed(entry, seen):
+            systemd.start_later(unit)
         elif is_broken(entry, seen):
             reason = f"it does not start ({seen.result})\n{systemd.journal(unit)}"
             self._back_alone(unit, reason)

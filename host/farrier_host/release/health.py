@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from farrier_host.release import files, gate, state, systemd
+from farrier_host.release.bells import is_bell, sleepers, worker_of
 from farrier_host.release.bridge import Bridge
 from farrier_host.release.decide import effective
 from farrier_host.release.files import FileSet
@@ -29,10 +30,12 @@ def complaints(layout: Layout, stack: str, release: str) -> list[str]:
     seen = systemd.look(wanted.instances())
     down = {unit for unit, each in seen.items() if each.is_kept_down}
     up = {unit: each for unit, each in seen.items() if unit not in down and not each.is_down}
+    # A worker that sleeps is well; the bell of one that goes over later comes with its new process.
+    excused = {*down, *sleepers(found, seen), *(u for u in seen if is_bell(u, found) and worker_of(u) in now.followers)}
     told = [f"{unit} went back by itself: {why.splitlines()[0]}" for unit, why in now.alone.items()]
     told += [f"{name} is not what the release says" for name in _differing(wanted.units, found.units)]
     told += [f"{name} is not what the release says" for name in _differing(wanted.sites, found.sites)]
-    told += [f"{unit} does not run" for unit in seen if unit not in up and unit not in down]
+    told += [f"{unit} does not run" for unit in seen if unit not in up and unit not in excused]
     late = [unit for unit in outdated(plan, up) if unit not in now.followers]
     told += [f"{unit} started before its credentials changed" for unit in late]
     strange = [unit for unit in strangers(found, up) if unit not in now.followers]

@@ -10,6 +10,7 @@ from typing import Any
 
 from farrier_host import people
 from farrier_host.release import files, gate, state, systemd
+from farrier_host.release.bells import sleepers
 from farrier_host.release.files import Refused
 from farrier_host.release.layout import Layout
 from farrier_host.release.systemd import Seen
@@ -30,12 +31,13 @@ def collect(layout: Layout, stack: str) -> dict[str, Any]:
     now = known(layout, stack)
     wanted = files.of_release(layout, stack, now.active)
     seen = systemd.look(wanted.instances())
+    asleep = sleepers(wanted, seen)
     plan = files.read_plan(layout, stack, now.active) if now.active else {"gates": []}
     followers = [{"unit": unit, "job": each["job"], "since": each["since"]} for unit, each in now.followers.items()]
     box = store.load(layout, stack)
     return asdict(now) | {
         "box": _box(layout, stack, box) if box else None,
-        "units": [_unit(unit, each, now) for unit, each in seen.items()],
+        "units": [_unit(unit, each, now, asleep=unit in asleep) for unit, each in seen.items()],
         "ready": bool(now.active) and all(gate.is_ready(each["socket"], each["path"]) for each in plan["gates"]),
         "followers": sorted(followers, key=lambda each: each["unit"]),
     }
@@ -50,17 +52,17 @@ def _box(layout: Layout, stack: str, box: Box) -> dict[str, str]:
     return {"until": _utc(box.until), "who": box.who, "text": text}
 
 
-def _unit(unit: str, seen: Seen, now: state.State) -> dict[str, str | None]:
+def _unit(unit: str, seen: Seen, now: state.State, *, asleep: bool) -> dict[str, str | None]:
     behind = now.followers.get(unit, {}).get("release") or (now.previous if unit in now.alone else None)
     note = now.alone.get(unit, "").split("\n", 1)[0]
     if unit in now.followers:
         note = told({unit: now.followers[unit]})[0].partition(" ")[2]
     return {
         "unit": unit,
-        "state": seen.state,
+        "state": "asleep" if asleep else seen.state,
         "since": _utc(seen.changed),
         "release": behind or now.active,
-        "note": note or seen.status,
+        "note": note or ("wakes on the next job" if asleep else seen.status),
     }
 
 

@@ -80,7 +80,8 @@ class Way:
         fresh = [unit for unit in self.actions.start if unit not in self.down]
         yield from (Step(f"start {unit}", partial(systemd.start, unit), (unit,)) for unit in fresh)
         targets = [file for file in sorted(self.new.units) if file.endswith(".target")]
-        yield from (Step("", partial(systemd.start, target)) for target in targets)
+        # A start of one that is up would start all that it wants: also workers that sleep.
+        yield from (Step("", partial(systemd.start_down, target)) for target in targets)
 
     def _bridges(self) -> list[Bridge]:
         return [Bridge(self.layout, spec) for spec in self.plan["bridges"] if spec["unit"] in self.actions.bridge]

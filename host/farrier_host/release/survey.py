@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from farrier_host.release import files, state, systemd
+from farrier_host.release.bells import sleepers
 from farrier_host.release.files import FileSet, Refused
 from farrier_host.release.health import strangers
 from farrier_host.release.layout import Layout
@@ -15,10 +16,10 @@ from farrier_host.release.layout import Layout
 def survey(layout: Layout, stack: str) -> dict[str, Any]:
     """All that `decide` is told when this host decides, so that another machine can decide the same beforehand.
 
-    `units`, `sites`, `starts`, `changes`: the live files, as farrier-release reads them. `stopped`, `kept_down`,
-    `started` (seconds since 1970) are of the units that these start. `digests`: SHA-256 of the live release's own
-    files. `database`: its schema, as the last release wrote it. `credentials`: when each secret file changed. `placed`:
-    code folders and configuration files that are there.
+    `units`, `sites`, `starts`, `changes`: the live files, as farrier-release reads them. `stopped`, `asleep` (those of
+    the stopped that are to be so), `kept_down`, `started` (seconds since 1970) are of the units that these start.
+    `digests`: SHA-256 of the live release's own files. `database`: its schema, as the last release wrote it.
+    `credentials`: when each secret file changed. `placed`: code folders and configuration files that are there.
     """
     now = state.load(layout, stack)
     found = files.live(layout, stack, _put_live(layout, stack, now.active))
@@ -33,6 +34,7 @@ def survey(layout: Layout, stack: str) -> dict[str, Any]:
         "starts": {file: list(units) for file, units in found.starts.items()},
         "changes": found.changes,
         "stopped": [unit for unit, each in seen.items() if each.is_down],
+        "asleep": sorted(sleepers(found, seen)),
         "between": [unit for unit, each in seen.items() if not each.is_up and not each.is_down],
         "strangers": strangers(found, seen),
         "kept_down": [unit for unit, each in seen.items() if each.is_kept_down and not each.is_up],

@@ -11,7 +11,7 @@ _CADDY_LIMIT = 20  # seconds: a reload that cannot finish would leave Caddy "rel
 _CADDYFILE = Path("/etc/caddy/Caddyfile")
 _PROPERTIES = (
     "Id,ActiveState,SubState,Result,UnitFileState,InvocationID,StatusText,NRestarts,MainPID,"
-    "ActiveEnterTimestamp,StateChangeTimestamp"
+    "ExecMainStatus,ActiveEnterTimestamp,StateChangeTimestamp"
 )
 _DOWN = ("inactive", "failed")
 _KEPT_DOWN = ("disabled", "masked", "masked-runtime")
@@ -39,6 +39,7 @@ class Seen:
     started: int | None  # seconds since 1970; None when not up
     changed: int | None  # since when it is in this state
     pid: int = 0  # of its main process; 0 for none
+    code: int = 0  # that its main process ended with, the last time
 
     @property
     def is_up(self) -> bool:
@@ -81,6 +82,7 @@ def _seen(block: dict[str, str]) -> Seen:
         started=_time(block.get("ActiveEnterTimestamp", "")) if block["ActiveState"] not in _DOWN else None,
         changed=_time(block.get("StateChangeTimestamp", "")),
         pid=int(block.get("MainPID", 0)),
+        code=int(block.get("ExecMainStatus", 0)),
     )
 
 
@@ -136,6 +138,12 @@ def start(unit: str) -> None:
     """Start one unit, if it does not run, and wait until it says READY. Raises Failed with its name."""
     forget_starts(unit)
     run(["systemctl", "start", unit], unit)
+
+
+def start_down(unit: str) -> None:
+    """Start one unit that is down; nothing for one that is up."""
+    if not look([unit])[unit].is_up:
+        start(unit)
 
 
 def start_later(unit: str) -> None:

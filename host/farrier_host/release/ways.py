@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from farrier_host.release import files, systemd
+from farrier_host.release.bells import sleepers
 from farrier_host.release.bridge import Bridge
 from farrier_host.release.decide import decide
 from farrier_host.release.files import FileSet, Refused
@@ -45,6 +46,7 @@ class Ways:
             outdated={*(outdated(plan, up) if plan else ()), *strangers(new, seen)},
             stopped={unit for unit, each in seen.items() if each.is_down},
             between={unit for unit, each in seen.items() if not each.is_up and not each.is_down},
+            asleep=sleepers(old, seen) | sleepers(new, seen),
         )
         way = Way(self.layout, old, new, actions, Workers(self.layout, self.say))
         if plan is not None and to is not None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from farrier_host.release import systemd
+from farrier_host.release.bells import ASLEEP, bell_of
 from farrier_host.release.files import write_atomically
 from farrier_host.release.layout import Layout
 from farrier_host.release.state import utc
@@ -39,6 +40,11 @@ def has_moved(entry: Mapping[str, str], now: Seen) -> bool:
     if entry["then"] == ENDS:
         return now.is_down
     return now.is_up and now.invocation != entry["invocation"]
+
+
+def has_dozed(entry: Mapping[str, str], now: Seen) -> bool:
+    """Whether it fell asleep instead of ending as it was asked to; it is wanted awake, to prove the new text."""
+    return entry["then"] == STARTS and now.state == "inactive" and now.code == ASLEEP
 
 
 def is_broken(entry: Mapping[str, str], now: Seen) -> bool:
@@ -73,7 +79,8 @@ class Workers:
         }
 
     def let_go(self, units: Sequence[str]) -> Followers:
-        """Ask workers that are no longer wanted to end after their job; they are not started again."""
+        """Ask workers that are no longer wanted to end after their job; nothing starts them again, no bell either."""
+        systemd.stop([bell_of(unit) for unit in units])
         for unit in units:
             write_atomically(self._ending(unit), "[Service]\nRestart=no\n")
         systemd.daemon_reload()
@@ -115,6 +122,9 @@ class Workers:
         if has_moved(entry, now):
             self.say(f"{unit} runs the release")
             return {name: each for name, each in left.items() if name != unit}
+        if has_dozed(entry, now):
+            systemd.start_later(unit)
+            return left
         if is_broken(entry, now):
             raise Failed(unit, f"it does not start ({now.result})")
         return left | {unit: entry | {"job": job_of(now.status) or entry["job"]}}

@@ -30,7 +30,13 @@ def card(*processes: dict[str, Any], index: int = 0, total: int = TOTAL, **more:
     """A card with these processes."""
     used = sum(each["memory"] for each in processes)
     memory = {"total": total, "used": used, "free": total - used}
-    return {"index": index, "model": "Tesla T4", "memory": memory, "processes": list(processes)} | more
+    return {
+        "index": index,
+        "pci": f"0000:3{index}:00.0",
+        "model": "Tesla T4",
+        "memory": memory,
+        "processes": list(processes),
+    } | more
 
 
 def write_state(run: Path, *cards: dict[str, Any], age: float = 0.0, **more: Any) -> None:

@@ -211,6 +211,21 @@ def test_a_unit_that_is_down_is_started_and_one_kept_down_is_left_alone(plan: Pl
     ]
 
 
+def test_a_worker_that_sleeps_is_left_alone_unless_it_changed(repository: Any, jobs: str) -> None:
+    assert "queues: [fast, slow]" in jobs
+    sleepy = jobs.replace("queues: [fast, slow]", "queues: [fast, slow], idle: 10m")
+    repository.stack("knee", sleepy)
+    asleep = sorted(WORKERS)
+    state = deployed(repository.plan("knee"), stopped=asleep, asleep=asleep)
+    _, stack = foretell(repository.plan("knee"), state)
+    assert not stack.units
+    repository.stack("knee", sleepy.replace("idle: 10m", "idle: 20m"))
+    _, stack = foretell(repository.plan("knee"), state)
+    assert {(each.unit, each.how, each.why) for each in stack.units} == {
+        (unit, "start", "changed: FARRIER_IDLE") for unit in asleep
+    }
+
+
 def test_a_changed_text_of_a_service_that_is_down_is_not_bridged(repository: Any, jobs: str) -> None:
     repository.stack("knee", jobs)
     state = deployed(repository.plan("knee"), stopped=["knee-web.service"])

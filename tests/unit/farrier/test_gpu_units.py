@@ -54,10 +54,11 @@ def test_a_unit_sees_exactly_its_cards_and_is_checked_before_it_starts(repositor
     assert settings(unit, "DeviceAllow") == [
         f"/dev/{device} rw" for device in ("nvidia1", "nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")
     ]
+    assert "farrier-gpus.service nvidia-persistenced.service" in settings(unit, "After")
     assert settings(unit, "SupplementaryGroups") == ["farrier-gpu"]
     check = "+/usr/local/sbin/farrier-gpus check --unit %n --card 0=0000:3b:00.0"
     assert settings(unit, "ExecStartPre") == [check]
-    assert settings(unit, "EnvironmentFile") == ["-/run/farrier/gpu/%n.env"]
+    assert settings(unit, "EnvironmentFile") == ["-/run/farrier/gpu/knee-worker@1.service.env"]
     assert {"FARRIER_GPU_CARDS=0", f"FARRIER_GPU_MEMORY={8 * 2**30}"} <= set(settings(unit, "Environment"))
     assert "-/run/farrier/gpu/card-0" in settings(unit, "ReadWritePaths")
 
@@ -82,6 +83,13 @@ def test_adding_a_replica_leaves_the_other_instances_files_as_they_are(repositor
     text = with_gpus.replace("memory: 8G", "memory: 5G")
     before, after = (rendered(repository, each)[1] for each in (text, text.replace("replicas: 2", "replicas: 3")))
     assert {name for name in after if before.get(name) != after[name]} == {"plan.json", "units/knee-worker@2.service"}
+
+
+def test_a_web_service_knows_the_stacks_cards_for_its_readiness(repository: Any, jobs: str) -> None:
+    with_cards = jobs.replace("replicas: 2", "gpus: all")
+    for text, told in ((with_cards, ["FARRIER_STACK_GPUS=0,1"]), (jobs, [])):
+        unit = rendered(repository, text)[1]["units/knee-web.service"]
+        assert [each for each in settings(unit, "Environment") if each.startswith("FARRIER_STACK_GPUS")] == told
 
 
 def test_cards_are_the_plans_to_name(repository: Any, jobs: str) -> None:

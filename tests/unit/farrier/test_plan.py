@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from app.core import idle
 from app.core.pipelines import read_pipelines
+from farrier.kinds.celery import start_burst
 from farrier.plan.model import Plan, StackPlan, Unit
 from farrier.render import release_files
+from farrier_host.release.bells import ASLEEP
 
 ROOT = Path(__file__).parents[3]
 
@@ -214,6 +217,49 @@ def test_a_foreign_programs_stop_is_bounded(repository: Any) -> None:
     repository.stack("knee", FOREIGN.replace("broker: redis", "broker: redis, pool: threads"))
     threads = release_files(stack_of(repository.plan("knee")), ROOT / "systemd")["units/knee-tasks@.service"]
     assert "KillSignal=SIGTERM" in threads.splitlines()
+
+
+SLEEPY = FOREIGN.replace("queues: [knee]", "queues: [knee, mri], idle: 10m, replicas: 2")
+
+
+def test_a_worker_that_may_sleep_has_a_bell_and_whoever_queues_its_jobs_knows_it(repository: Any) -> None:
+    repository.stack("knee", SLEEPY)
+    plan = repository.plan("knee")
+    bell = unit_of(plan, "knee-ours@.socket")
+    assert bell.starts == ("knee-ours@0.socket", "knee-ours@1.socket")
+    first, second = "/run/farrier/knee/ours.0.bell", "/run/farrier/knee/ours.1.bell"
+    known = f"knee={first}:knee={second}:mri={first}:mri={second}"
+    for unit in ("knee-web.service", "knee-ours@.service"):
+        assert unit_of(plan, unit).context["environment"]["FARRIER_BELLS"] == known
+    assert "FARRIER_BELLS" not in unit_of(plan, "knee-tasks@.service").context["environment"]
+
+
+def test_a_sleeping_worker_is_not_started_by_systemd_itself_and_may_start_as_often_as_it_wakes(repository: Any) -> None:
+    repository.stack("knee", SLEEPY)
+    files = release_files(stack_of(repository.plan("knee")), ROOT / "systemd")
+    unit, bell = files["units/knee-ours@.service"].splitlines(), files["units/knee-ours@.socket"].splitlines()
+    (prevented,) = [line for line in unit if line.startswith("RestartPreventExitStatus=")]
+    assert str(ASLEEP) in prevented.split("=")[1].split()
+    assert {f"SuccessExitStatus={ASLEEP}", "Environment=FARRIER_IDLE=600", "StartLimitBurst=21"} <= set(unit)
+    assert {"Wants=knee-ours@%i.socket", "After=knee-ours@%i.socket"} <= set(unit)
+    assert {"ListenDatagram=/run/farrier/knee/ours.%i.bell", "TriggerLimitIntervalSec=0"} <= set(bell)
+    assert idle.ASLEEP == ASLEEP, "what the worker says is what the host understands"
+    assert start_burst(1) == 20 + 300
+
+
+def test_nobody_is_given_a_bell_where_nobody_sleeps(repository: Any) -> None:
+    repository.stack("knee", FOREIGN)
+    files = release_files(stack_of(repository.plan("knee")), ROOT / "systemd")
+    unit = files["units/knee-ours@.service"]
+    assert not any("FARRIER_BELLS" in text or path.endswith("@.socket") for path, text in files.items())
+    assert str(ASLEEP) not in unit.split()
+    assert "StartLimitBurst=20" in unit.splitlines()
+
+
+def test_a_foreign_program_cannot_be_let_sleep(repository: Any) -> None:
+    repository.stack("knee", FOREIGN.replace("broker: redis", "broker: redis, idle: 10m"))
+    (problem,) = repository.problems("knee")
+    assert "idle: only for `contract: farrier`" in problem
 
 
 def test_what_only_a_foreign_program_has_is_refused_elsewhere(repository: Any) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,6 @@ from farrier.plan.model import Plan
 from farrier.preflight import HostState, Limits, findings, warnings
 
 GIB = 2**30
-MACHINE = Path(__file__).parents[3] / "host" / "farrier_probe" / "machine.py"
 LIMITS = Limits(tolerance=0.07, systems={"debian": ["12", "13"]})
 
 
@@ -105,7 +102,14 @@ def test_all_findings_come_at_once(plan: Plan) -> None:
     assert len(told) == 4
 
 
-T4 = {"pci": "0000:3b:00.0", "device": "0x1eb8"}
+def found(*cards: tuple[str, str]) -> dict[str, Any]:
+    """What the probe says of a machine with these NVIDIA cards, and a display of another make."""
+    display = {"pci": "0000:00:02.0", "vendor": "0x1002", "device": "0x73bf", "class": "0x030000"}
+    ours = [{"pci": pci, "vendor": "0x10de", "device": device, "class": "0x030200"} for pci, device in cards]
+    return {"cards": [display, *ours], "driver": None}
+
+
+T4 = ("0000:3b:00.0", "0x1eb8")
 DECLARED = {"pci": "0000:3b:00.0", "model": "Tesla T4", "memory": "15000M", "capability": "7.5", "owner": "the LLM's"}
 
 
@@ -116,17 +120,17 @@ def with_cards(repository: Any, small: str, *cards: dict[str, Any]) -> Plan:
 
 
 def test_declared_cards_that_are_there_are_in_order(repository: Any, small: str) -> None:
-    assert findings(with_cards(repository, small, DECLARED), state(gpus=[T4]), LIMITS) == []
+    assert findings(with_cards(repository, small, DECLARED), state(gpu=found(T4)), LIMITS) == []
 
 
 def test_cards_of_a_host_that_declares_none_are_nobodys_business(repository: Any, small: str) -> None:
     plan = with_cards(repository, small)
-    assert (findings(plan, state(gpus=[T4]), LIMITS), warnings(plan, state(gpus=[T4]))) == ([], [])
+    assert (findings(plan, state(gpu=found(T4)), LIMITS), warnings(plan, state(gpu=found(T4)))) == ([], [])
 
 
 def test_another_card_that_is_there_is_told_with_the_lines_to_write(repository: Any, small: str) -> None:
-    more = [T4, {"pci": "0000:af:00.0", "device": "0x1b02"}, {"pci": "0000:d8:00.0", "device": "0x9999"}]
-    (finding,) = findings(with_cards(repository, small, DECLARED), state(gpus=more), LIMITS)
+    more = found(T4, ("0000:af:00.0", "0x1b02"), ("0000:d8:00.0", "0x9999"))
+    (finding,) = findings(with_cards(repository, small, DECLARED), state(gpu=more), LIMITS)
     assert finding == (
         "TITAN Xp at 0000:af:00.0 is not declared; a card with the device id 0x9999 at 0000:d8:00.0 is not declared; "
         "write into the inventory variables of pegasus:\n"
@@ -149,20 +153,20 @@ def test_another_card_that_is_there_is_told_with_the_lines_to_write(repository: 
 def test_a_card_that_is_not_as_declared_is_refused(
     repository: Any, small: str, declared: dict[str, str], said: str
 ) -> None:
-    (finding,) = findings(with_cards(repository, small, DECLARED | declared), state(gpus=[T4]), LIMITS)
+    (finding,) = findings(with_cards(repository, small, DECLARED | declared), state(gpu=found(T4)), LIMITS)
     assert finding.startswith(said)
     assert '- {pci: "0000:3b:00.0", model: Tesla T4, memory: 14G, capability: "7.5"' in finding
 
 
 def test_a_host_that_lost_its_cards_is_told_so(repository: Any, small: str) -> None:
-    (finding,) = findings(with_cards(repository, small, DECLARED), state(gpus=[]), LIMITS)
+    (finding,) = findings(with_cards(repository, small, DECLARED), state(gpu=found()), LIMITS)
     assert finding.endswith("inventory variables of pegasus:\n      farrier_gpus: []")
 
 
 def test_the_lines_to_write_are_right_when_they_are_written(repository: Any, jobs: str) -> None:
-    found = [T4, {"pci": "0000:af:00.0", "device": "0x20b5"}]
+    machine = state(gpu=found(T4, ("0000:af:00.0", "0x20b5")))
     repository.stack("knee", jobs.replace("replicas: 2", "gpus: {without: cpu}"))
-    (warning,) = warnings(repository.plan("knee"), state(gpus=found))
+    (warning,) = warnings(repository.plan("knee"), machine)
     assert "so these do without: knee worker. To give the cards to stacks, write into its inventory" in warning
     written = YAML(typ="safe").load(warning.partition("variables:")[2])
     plan = repository.plan("knee", **written)
@@ -170,21 +174,4 @@ def test_the_lines_to_write_are_right_when_they_are_written(repository: Any, job
         ("Tesla T4", 14, "7.5"),
         ("A100 PCIe 80GB", 79, "8.0"),
     ]
-    assert (findings(plan, state(gpus=found), LIMITS), warnings(plan, state(gpus=found))) == ([], [])
-
-
-def test_the_probe_finds_nvidias_cards_and_nothing_else(tmp_path: Path) -> None:
-    devices = {
-        "0000:af:00.0": ("0x10de", "0x1b02", "0x030000"),
-        "0000:3b:00.0": ("0x10de", "0x1eb8", "0x030200"),
-        "0000:af:00.1": ("0x10de", "0x10ef", "0x040300"),  # the sound of its display
-        "0000:00:02.0": ("0x8086", "0x9bc5", "0x030000"),
-        "0000:41:00.0": ("0x1002", "0x73bf", "0x030000"),
-    }
-    for pci, values in devices.items():
-        (tmp_path / pci).mkdir()
-        for name, value in zip(("vendor", "device", "class"), values, strict=True):
-            (tmp_path / pci / name).write_text(f"{value}\n")
-    gpus = runpy.run_path(str(MACHINE))["gpus"]  # it is sent as text, and installed nowhere
-    assert gpus(str(tmp_path)) == [T4, {"pci": "0000:af:00.0", "device": "0x1b02"}]
-    assert gpus(str(tmp_path / "none")) == []
+    assert (findings(plan, machine, LIMITS), warnings(plan, machine)) == ([], [])

@@ -26,8 +26,8 @@ TEMPLATES = Path(__file__).parents[3] / "systemd"
 
 @pytest.fixture
 def timed(jobs: str) -> str:
-    """A stack of every kind."""
-    return jobs.replace("pipelines:", TIDY)
+    """A stack of every kind, with a worker that may sleep."""
+    return jobs.replace("pipelines:", TIDY).replace("queues: [fast, slow]", "queues: [fast, slow], idle: 10m")
 
 
 def files_of(repository: Any, text: str, name: str = "knee", **variables: Any) -> dict[str, str]:

@@ -66,9 +66,33 @@ def case(old: FileSet, new: FileSet, known: dict[str, Any] | None = None, **expe
 
 NOTHING = FileSet()
 SAME = stack()
+B0, B1 = (f"a-worker@{index}.socket" for index in range(2))
+BELL = "a-worker@.socket"
+# The same with workers that may sleep; SLEEP are both of them asleep.
+DOZY = stack(more={BELL: "text of the bell"}, starts={BELL: (B0, B1)})
+SLEEP = {"stopped": {W0, W1}, "asleep": {W0, W1}}
+
+
+def dozy(*changed: str, bell: str = "text of the bell") -> FileSet:
+    """The same with changes."""
+    return stack(*changed, more={BELL: bell}, starts={BELL: (B0, B1)})
+
+
 WEB = ("a-web.service",)
 BOTH = ("a-web.service", "a-web.socket")
 REST = tuple(unit for unit in ALL if unit not in (W0, W1))
+
+
+def with_cards(*files: str, **texts: str) -> FileSet:
+    """Workers with graphics cards: a file for each instance, in place of the template."""
+    more = {name: f"text of {name}{texts.get(name.partition('.')[0].replace('a-worker@', 'w'), '')}" for name in files}
+    return stack(
+        without=("a-worker@.service",),
+        more=more,
+        starts={name: (name,) for name in files},
+        changes=dict.fromkeys(files, "follow"),
+    )
+
 
 CASES = {
     # ---- whole stacks
@@ -85,6 +109,12 @@ CASES = {
         bridge=("a-web",),
         follow=(W0, W1),
     ),
+    # ---- workers with graphics cards
+    "workers get cards, and a file each": case(SAME, with_cards(W0, W1), follow=(W0, W1)),
+    "workers lose their cards": case(with_cards(W0, W1), SAME, follow=(W0, W1)),
+    "one worker gets another card": case(with_cards(W0, W1), with_cards(W0, W1, w1=", changed"), follow=(W1,)),
+    "a worker with a card more": case(with_cards(W0, W1), with_cards(W0, W1, W2), enable=(W2,), start=(W2,)),
+    "a worker with a card less": case(with_cards(W0, W1), with_cards(W0), retire=(W1,)),
     # ---- plain services
     "service changed": case(SAME, stack("a-redis.service"), restart=("a-redis.service",)),
     "two services changed": case(
@@ -208,6 +238,45 @@ CASES = {
     "template changed under an instance of its own": case(
         stack(more={W0: "own"}), stack("a-worker@.service", more={W0: "own"}), follow=(W1,)
     ),
+    # ---- workers that sleep, and their bells
+    "workers sleep: they are left alone": case(DOZY, DOZY, SLEEP),
+    "workers changed in their sleep: they are started, and so proven": case(
+        DOZY, dozy("a-worker@.service"), SLEEP, start=(W0, W1)
+    ),
+    "one of them sleeps, both changed": case(
+        DOZY, dozy("a-worker@.service"), {"stopped": {W0}, "asleep": {W0}}, start=(W0,), follow=(W1,)
+    ),
+    "one sleeps, the other is down": case(DOZY, DOZY, {"stopped": {W0, W1}, "asleep": {W0}}, start=(W1,)),
+    "first release with workers that may sleep": case(
+        NOTHING,
+        DOZY,
+        {"stopped": {*ALL, B0, B1}},
+        enable=(*DOZY.instances(), "a.target"),
+        start=tuple(DOZY.instances()),
+        reload_front=True,
+    ),
+    "running workers may sleep from now on: their bells come with their next processes": case(
+        SAME, dozy("a-worker@.service"), {"stopped": {B0, B1}}, enable=(B0, B1), follow=(W0, W1)
+    ),
+    "running workers are not to sleep any more": case(
+        dozy("a-worker@.service"), SAME, remove=(B0, B1), follow=(W0, W1)
+    ),
+    "sleeping workers are not to sleep any more": case(
+        dozy("a-worker@.service"), SAME, SLEEP, remove=(B0, B1), start=(W0, W1)
+    ),
+    "bell changed under a running worker: later": case(DOZY, dozy(bell="other")),
+    "bell changed while its worker sleeps": case(
+        DOZY, dozy(bell="other"), SLEEP, stop=(W0, B0, W1, B1), start=(W0, B0, W1, B1)
+    ),
+    "bell is down under a running worker: it comes with its next process": case(
+        DOZY, DOZY, {"stopped": {B0}}, follow=(W0,)
+    ),
+    "bell and worker are down": case(DOZY, DOZY, {"stopped": {B0, W0}}, start=(W0, B0)),
+    "sleeping workers are gone": case(DOZY, stack(without=("a-worker@.service",)), SLEEP, remove=(W0, W1, B0, B1)),
+    "running workers that may sleep are gone": case(
+        DOZY, stack(without=("a-worker@.service",)), remove=(B0, B1), retire=(W0, W1)
+    ),
+    "cut after a worker was touched that sleeps since": case(DOZY, DOZY, SLEEP | {"touched": {W0}}, start=(W0,)),
     # ---- timers
     "timer changed: its service is not run": case(SAME, stack("a-clean.timer"), restart=("a-clean.timer",)),
     "timer and its service changed": case(SAME, stack("a-clean.timer", "a-clean.service"), restart=("a-clean.timer",)),

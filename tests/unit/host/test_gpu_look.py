@@ -67,11 +67,13 @@ def test_a_kernel_counts_when_it_has_an_image_and_modules(tmp_path: Path) -> Non
 def test_the_end_of_a_build_that_broke_off_is_kept(tmp_path: Path) -> None:
     build = tmp_path / "nvidia-current" / "535.309.01" / "build"
     build.mkdir(parents=True)
-    (build / "make.log").write_text("".join(f"line {number}\n" for number in range(100)))
+    lines = [f"line {number}\n" for number in range(99)]
+    (build / "make.log").write_text("".join([*lines, f"  gcc {'-DMANY ' * 500}\n"]))
     (name, tail), *others = farrier_gpu.logs(str(tmp_path)).items()
     assert (name, others) == ("nvidia-current/535.309.01", [])
     assert tail.splitlines()[0] == "line 60"
-    assert tail.splitlines()[-1] == "line 99"
+    assert tail.splitlines()[-1].startswith("  gcc -DMANY")
+    assert len(tail.splitlines()[-1]) == 201
 
 
 @pytest.mark.parametrize(("value", "expected"), [(b"\x06\0\0\0\x01", True), (b"\x06\0\0\0\0", False), (None, False)])

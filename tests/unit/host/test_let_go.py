@@ -17,7 +17,8 @@ UNIT = "a-worker@1.service"
 @pytest.fixture
 def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workers:
     seen = Seen("active", "running", "", "disabled", "1", "job 4711", 0, None, None, 7)
-    monkeypatch.setattr(systemd, "look", lambda units: dict.fromkeys(units, seen))
+    bell = Seen("inactive", "dead", "", "", "", "", 0, None, None)
+    monkeypatch.setattr(systemd, "look", lambda units: {unit: seen if unit == UNIT else bell for unit in units})
     for name in ("run", "ask_to_end", "forget_starts"):
         monkeypatch.setattr(systemd, name, lambda *_: None)
     return Workers(Layout(tmp_path), print)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 
+from farrier_host.reboot import watch
 from farrier_host.reboot.jobs import going_down, planned, reason, running
 from farrier_host.reboot.locks import mode
+from farrier_host.release.layout import Layout
 
 ONE = {"demo-worker@0.service": "4711"}
 MANY = {f"demo-worker@{number}.service": "1" for number in range(5)}
@@ -36,3 +41,26 @@ def test_many_jobs_do_not_fill_the_terminal() -> None:
 )
 def test_reboot_i_is_never_locked_out(version: int, expected: str, *, has_polkit: bool) -> None:
     assert mode(version, has_polkit=has_polkit) == expected
+
+
+class Busy:
+    """Workers that have a job in hand."""
+
+    def busy(self) -> dict[str, str]:
+        return ONE
+
+
+def test_a_host_without_logind_is_not_asked_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, calls = tmp_path / "systemd-inhibit", tmp_path / "calls"
+    program.write_text(f"#!/bin/sh\necho called >>{calls}\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(watch, "_PAUSE", 0.2)
+    guard = watch.Guard(Layout(tmp_path))
+    monkeypatch.setattr(guard, "workers", Busy())
+    begun = time.monotonic()
+    for _ in range(4):
+        guard.look()
+    guard.release()
+    assert calls.read_text() == "called\n"
+    assert time.monotonic() - begun > 0.4, "it looks without a pause"

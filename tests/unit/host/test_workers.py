@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from farrier_host.release.bells import ASLEEP, sleepers
+from farrier_host.release.files import FileSet
 from farrier_host.release.systemd import Seen
-from farrier_host.release.workers import ENDS, STARTS, has_moved, is_broken, is_taken, job_of, told
+from farrier_host.release.workers import ENDS, STARTS, has_dozed, has_moved, is_broken, is_taken, job_of, told
 
 WAITS = "waiting for GPU 0: 11 GB held by my job 7 (PID 4711, alice, no unit of ours)"
 ASKED = {"invocation": "a", "restarts": "1", "job": "4711", "since": "", "then": STARTS}
@@ -75,6 +77,39 @@ def test_a_worker_that_is_no_longer_wanted_has_moved_when_it_is_down() -> None:
     asked = ASKED | {"then": ENDS}
     assert not has_moved(asked, seen(status="ends job 4711 first"))
     assert has_moved(asked, seen(state="inactive", sub="dead", invocation=""))
+
+
+SLEEPS = seen(state="inactive", sub="dead", invocation="", code=ASLEEP)
+
+
+def test_a_worker_that_fell_asleep_when_it_was_asked_is_told_from_one_that_was_stopped() -> None:
+    assert has_dozed(ASKED, SLEEPS)
+    assert not has_dozed(ASKED, seen(state="inactive", sub="dead", invocation=""))
+    assert not has_dozed(ASKED, seen(state="failed", sub="failed", invocation="", code=ASLEEP))
+    assert not has_dozed(ASKED | {"then": ENDS}, SLEEPS)
+
+
+WORKER, BELL = "a-worker@0.service", "a-worker@0.socket"
+FILES = FileSet(
+    starts={"a-worker@.service": (WORKER,), "a-worker@.socket": (BELL,), "a-web.service": ("a-web.service",)},
+    changes={"a-worker@.service": "follow", "a-web.service": "bridge"},
+)
+
+
+@pytest.mark.parametrize(
+    ("units", "asleep"),
+    [
+        ({WORKER: SLEEPS, BELL: seen()}, {WORKER}),
+        ({WORKER: SLEEPS, BELL: seen(state="inactive")}, set()),  # nobody could wake it
+        ({WORKER: SLEEPS, BELL: seen(state="failed")}, set()),  # started too often
+        ({WORKER: SLEEPS}, set()),
+        ({WORKER: seen(state="failed"), BELL: seen()}, set()),
+        ({WORKER: seen(), BELL: seen()}, set()),
+        ({"a-web.service": SLEEPS, "a-web.socket": seen()}, set()),  # a web service is to run
+    ],
+)
+def test_who_sleeps_is_down_and_has_a_bell(units: dict[str, Seen], asleep: set[str]) -> None:
+    assert sleepers(FILES, units) == asleep
 
 
 def test_people_are_told_what_follows_and_when() -> None:

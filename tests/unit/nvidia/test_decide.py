@@ -15,10 +15,10 @@ from tests.unit.nvidia.conftest import DEBIAN, KERNEL, TRIXIE, UBUNTU, found, in
 PLAIN = Settings()
 LINES = {
     "none": "no GPU: services run their CPU variants",
-    "one T4": "1 × NVIDIA [10de:1eb8]; driver of apt by debian, proprietary module",
-    "two of a kind": "2 × NVIDIA [10de:1eb8]; driver of apt by debian, proprietary module",
-    "mixed": "1 × NVIDIA [10de:1eb8], 1 × NVIDIA [10de:1b02]; driver of apt by debian, proprietary module",
-    "V100": "1 × NVIDIA [10de:1db4]; driver of apt by debian, proprietary module",
+    "one T4": "1 × Tesla T4; driver of apt by debian, proprietary module",
+    "two of a kind": "2 × Tesla T4; driver of apt by debian, proprietary module",
+    "mixed": "1 × Tesla T4, 1 × TITAN Xp; driver of apt by debian, proprietary module",
+    "V100": "1 × Tesla V100 PCIe 16GB; driver of apt by debian, proprietary module",
     "AMD": "AMD GPU found, not supported: services run their CPU variants",
 }
 
@@ -80,11 +80,11 @@ def test_each_difference_brings_the_installation_back(changes: dict[str, Any], s
 
 
 BLACKWELL = "works with the open module of a newer driver than Debian's; use nvidia_provider: nvidia_repo"
-DROPPED = "branch 595 no longer drives 0000:01:00.0 [10de:1b02]: the last one is '580'"
+DROPPED = "branch 595 no longer drives TITAN Xp at 0000:01:00.0: the last one is '580'"
 UNFIT: dict[str, tuple[pci.Device, System, Settings, str]] = {
     "Blackwell on Debian": (pci.B200, DEBIAN, Settings(), BLACKWELL),
     "Debian's open module": (pci.T4, TRIXIE, Settings(module="open"), "Debian's open module does not go"),
-    "the open module for Volta": (pci.V100, UBUNTU, Settings(module="open"), "open does not drive 0000:01:00.0"),
+    "the open module for Volta": (pci.V100, UBUNTU, Settings(module="open"), "nvidia_module: open does not drive "),
     "a branch that dropped Pascal": (pci.TITAN_XP, UBUNTU, Settings(branch="595"), DROPPED),
     "Ubuntu's packages on Debian": (pci.T4, DEBIAN, Settings(provider="ubuntu"), "is not for this host's debian"),
     "another distribution": (pci.T4, System(id="fedora", version_id="42"), Settings(), "fedora is not supported"),

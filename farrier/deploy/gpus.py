@@ -1,0 +1,103 @@
+"""`farrier gpus`: the graphics cards of every host, and who holds them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from farrier.deploy.outcome import Result
+from farrier.deploy.runner import Play
+from farrier.deploy.session import Answer, Interrupted, answers, need_inventory
+from farrier.deploy.show import last_lines
+from farrier_host.gpu import show
+from farrier_host.gpu.state import problems
+
+_NO_CARD = "the inventory gives it no GPU (farrier_gpus)"
+_BARE = "Farrier has put nothing onto this host yet"
+
+
+def gpus(
+    limit: Annotated[str, typer.Option("--limit", "-l", help="Hosts or groups; all when not given.")] = "",
+    inventory: Annotated[str, typer.Option("--inventory", "-i", help="The inventory.")] = "inventory/hosts.yml",
+    as_json: Annotated[bool, typer.Option("--json", help="farrier-gpus' own answer by host.")] = False,
+) -> None:
+    """Show cards, units, processes and memory: ours and foreign ones.
+
+    Exits 1 when a card or a driver is not well, 4 when a host could not be asked, else 0.
+    """
+    need_inventory(inventory)
+    play = Play("playbooks/gpus.yml", inventory, limit or None, variables={"farrier_json": True})
+    try:
+        found, ended = answers(play, "Ask the host")
+    except Interrupted:
+        raise typer.Exit(Result.INTERRUPTED.code) from None
+    if not found:
+        typer.echo("\n".join(last_lines(ended.output)) or "there is no host in this inventory", err=True)
+        raise typer.Exit(4)
+    found = {host: known(answer) for host, answer in sorted(found.items())}
+    if as_json:
+        told = {host: answer.answer if not answer.error else {"error": answer.error} for host, answer in found.items()}
+        typer.echo(json.dumps(told, indent=2, sort_keys=True))
+    else:
+        # In a file or a pipe no line is folded.
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+        console.print(table(found))
+        for line in notes(found):
+            console.print(Text(line))
+    raise typer.Exit(code_of(found))
+
+
+def known(answer: Answer) -> Answer:
+    """A host without farrier-gpus has no cards of ours, which is no error."""
+    is_bare = answer.answer is None and "No such file or directory" in answer.error
+    return Answer(0, None, "") if is_bare else answer
+
+
+def code_of(found: Mapping[str, Answer]) -> int:
+    """The exit code."""
+    if any(answer.error for answer in found.values()):
+        return 4
+    return 1 if any(_wrong(answer.answer or {}) for answer in found.values()) else 0
+
+
+def table(found: Mapping[str, Answer]) -> Table:
+    """A line a process, under its host and card."""
+    shown = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("host", *show.COLUMNS):
+        shown.add_column(column, overflow="fold")
+    for host, answer in found.items():
+        for row in rows(host, answer):
+            shown.add_row(*(Text(cell) for cell in row))
+    return shown
+
+
+def rows(host: str, answer: Answer) -> Iterator[tuple[str, ...]]:
+    """The lines of one host; one that could not be asked, or has no card, is a line too."""
+    state: dict[str, Any] = answer.answer or {}
+    if answer.error:
+        yield (host, "", answer.error.splitlines()[0])
+    elif "cards" in state and not state.get("problem"):
+        for row in show.rows(state):
+            yield (host, *row)
+    elif not state.get("problem"):
+        yield (host, "", _BARE if answer.answer is None else _NO_CARD)
+
+
+def notes(found: Mapping[str, Answer]) -> Iterator[str]:
+    """What is wrong, and what to do."""
+    for host, answer in found.items():
+        for problem in _wrong(answer.answer or {}):
+            yield f"{host}: {problem}"
+
+
+def _wrong(state: Mapping[str, Any]) -> list[str]:
+    if state.get("problem"):
+        return [str(state["problem"])]
+    return problems(state) if "cards" in state else []
