@@ -33,9 +33,9 @@ BARE: dict[str, Any] = {
     "secure_boot": False,
     "enrolled": False,
     "indexes": [
-        "http://deb.debian.org/debian/ bookworm main $(SIGNED_BY)",
-        "http://deb.debian.org/debian/ bookworm-updates main $(SIGNED_BY)",
-        "http://deb.debian.org/debian-security/ bookworm-security main /usr/share/keyrings/key.gpg",
+        "http://mirror.example.org/debian/ bookworm main $(SIGNED_BY)",
+        "http://mirror.example.org/debian/ bookworm-updates main $(SIGNED_BY)",
+        "http://mirror.example.org/debian-security/ bookworm-security main /usr/share/keyrings/key.gpg",
     ],
 }
 
@@ -71,7 +71,7 @@ def installed(**changes: Any) -> dict[str, Any]:
 def policies(name: str) -> dict[str, Policy]:
     """What `apt-cache policy` says there.
 
-    Debian's were recorded; Ubuntu's and NVIDIA's repositories were out of reach, and theirs are written after their
+    Debian's were recorded (but for the mirror's name); Ubuntu's and NVIDIA's repositories were out of reach, and theirs are written after their
     documentation.
     """
     return parse((POLICIES / f"{name}.txt").read_text())
