@@ -71,7 +71,7 @@ def installed(**changes: Any) -> dict[str, Any]:
 def policies(name: str) -> dict[str, Policy]:
     """What `apt-cache policy` says there.
 
-    Debian's were recorded (but for the mirror's name); Ubuntu's and NVIDIA's repositories were out of reach, and theirs are written after their
-    documentation.
+    Debian's were recorded (but for the mirror's name); Ubuntu's and NVIDIA's repositories were out of reach, and theirs
+    are written after their documentation.
     """
     return parse((POLICIES / f"{name}.txt").read_text())
