@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -67,9 +69,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         (folder / name).mkdir()
     (folder / "gpus.json").write_text(json.dumps([{"index": 0, "pci": T4.pci}, {"index": 1, "pci": A10.pci}]))
     put(folder, WELL)
-    with subprocess.Popen([*COMMAND, "watch"], env=variables) as process:
+    with subprocess.Popen([*COMMAND, "watch"], env=variables, start_new_session=True) as process:
         yield Watched(folder, variables, process.pid)
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # with a child that may hang
 
 
 @pytest.fixture
