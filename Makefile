@@ -151,6 +151,20 @@ test: .venv apt-test  ## everything that a change must pass
 	export FARRIER_UNIT_SECONDS=$$SECONDS
 	pytest tests/hosts tests/e2e -m 'not slow'
 
+# nnU-Net and torch have an env of their own, for one slow test; see the head of the requirements.
+build/nnunet/.synced: stacks/knee/training/requirements.txt
+	@echo "==> build/nnunet: nnU-Net and torch"
+	mkdir -p build
+	/usr/bin/python3 -m venv build/nnunet
+	build/nnunet/bin/python -m pip install --quiet --no-deps --require-hashes -r $<
+	touch $@
+
+# Its weights are not in git: they are trained here, some minutes of one core.
+build/nnunet-model/models.yml: stacks/knee/training/train_nnunet.py stacks/knee/fixtures/make_phantom.py build/nnunet/.synced
+	@echo "==> build/nnunet-model: training the network"
+	rm -rf build/nnunet-model
+	OMP_NUM_THREADS=1 nice build/nnunet/bin/python $< --out build/nnunet-model
+
 .PHONY: test-all
 test-all: TEST_PACKAGES += $(MACHINE_PACKAGES)
 test-all: .venv apt-test  ## test, the slow tests, faults and bench

@@ -81,6 +81,10 @@ class OwnBell:
             return None
         return cls(socket.socket(fileno=_FIRST))
 
+    def ring(self) -> None:
+        """Have systemd start this worker again once it has ended."""
+        _speak(Path(self._bell.getsockname()), lambda out: out.send(_RING))
+
     def empty(self) -> bool:
         """Take all that was rung; whether anybody had."""
         rung = False

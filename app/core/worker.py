@@ -162,6 +162,7 @@ class _Main:
         self._pulse: Pulse | None = None
         self._reaper: Reaper | None = None
         self._sleeper: Sleeper | None = None
+        self._bell: OwnBell | None = None
 
     def begin(self, **_: Any) -> None:
         faulthandler.enable()  # a hung worker says where it hangs when systemd ends it
@@ -195,7 +196,7 @@ class _Main:
         settings = service.settings
         if not settings.idle:
             return None
-        bell = OwnBell.passed(os.environ)
+        self._bell = bell = OwnBell.passed(os.environ)
         if bell is None:
             log.warning("systemd holds no bell for this worker, so that nobody could wake it: it does not sleep")
             return None
@@ -242,7 +243,16 @@ class _Main:
         if self._pulse:
             self._pulse.drain()
 
+    def _ring_for_what_is_left(self) -> None:
+        """Whoever queued it has rung, and this worker has taken that for itself."""
+        try:
+            if self._bell and _service().jobs.has_queued(_service().settings.queues):
+                self._bell.ring()
+        except SQLAlchemyError:  # the reaper of another process sees to it
+            log.warning("it could not be seen whether jobs are left", exc_info=True)
+
     def end(self, **_: Any) -> None:
+        self._ring_for_what_is_left()
         if self._reaper:
             self._reaper.stop()
         if self._pulse:

@@ -63,8 +63,8 @@ def _unbuilt(driver: Driver, kernel: str, version: str) -> str:
     log = next((tail for name, tail in driver.logs.items() if name.endswith(f"/{version}")), "")
     told = f"; the end of DKMS's build log:\n{log}" if log else "; DKMS has no build log of it"
     return (
-        f"kernel {kernel} has no module of driver {version}: make its headers come (linux-headers-{kernel}), or take "
-        f"that kernel away (`apt purge linux-image-{kernel}`){told}"
+        f"kernel {kernel} has no module of driver {version}: make its headers come (linux-headers-{kernel}), build it "
+        f"again (`dkms autoinstall -k {kernel}`), or take that kernel away (`apt purge linux-image-{kernel}`){told}"
     )
 
 

@@ -6,7 +6,6 @@ import base64
 import io
 import struct
 import tarfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -109,12 +108,10 @@ def write(folder: Path, devices: dict[str, Device]) -> Path:
 
 def plug(host: Runs, devices: dict[str, Device]) -> None:
     """Put the devices into a test host's slots in place of all others, also after its reboots."""
-    packed = _pack(tree(devices) | {"../../../etc/systemd/system/fakepci.service": _UNIT.encode()})
     unplug(host)
-    host.run(
-        f"mkdir -p {FOLDER} && echo {packed} | base64 -d | tar -xzP -C {FOLDER} "
-        "&& systemctl daemon-reload && systemctl enable --quiet --now fakepci"
-    )
+    unit = {"fakepci.service": _UNIT.encode()}
+    host.run(f"{unpack(devices)} && {_unpack(unit, '/etc/systemd/system')} && systemctl daemon-reload")
+    host.run("systemctl enable --quiet --now fakepci")
 
 
 def unplug(host: Runs) -> None:
@@ -122,16 +119,17 @@ def unplug(host: Runs) -> None:
     host.run(f"systemctl disable --quiet --now fakepci; umount {SYSFS}; rm -rf {FOLDER}")
 
 
-def _pack(files: dict[str, bytes]) -> str:
+def unpack(devices: dict[str, Device], folder: str = FOLDER) -> str:
+    """A shell command that writes the tree."""
+    return _unpack(tree(devices), folder)
+
+
+def _unpack(files: dict[str, bytes], folder: str) -> str:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for path, content in files.items():
             member = tarfile.TarInfo(path)
             member.size, member.mode = len(content), 0o644
             archive.addfile(member, io.BytesIO(content))
-    return base64.b64encode(packed.getvalue()).decode()
-
-
-def addresses(devices: Sequence[str]) -> tuple[str, ...]:
-    """Slots in the order in which the kernel counts cards."""
-    return tuple(sorted(devices))
+    text = base64.b64encode(packed.getvalue()).decode()
+    return f"mkdir -p {folder} && echo {text} | base64 -d | tar -xz --no-same-owner -C {folder}"

@@ -22,10 +22,13 @@ TOOL = "/usr/local/sbin/farrier-gpus"
 WELL_AGAIN = f"{TOOL} >/dev/null"
 SHOWS = f"{TOOL} | grep -q {{}}"
 DECLARED = f'[{{"index": 0, "pci": "{T4.pci}"}}, {{"index": 1, "pci": "{A10.pci}", "owner": "the LLM\'s"}}]'
+LOCK = "/run/farrier/gpu/card-0/lock"
 WORKER = f"""\
 [Service]
 Slice=knee.slice
 DynamicUser=yes
+SupplementaryGroups=farrier-gpu
+ReadWritePaths=-/run/farrier/gpu/card-0
 DevicePolicy=closed
 DeviceAllow=/dev/nvidia0 rw
 DeviceAllow=/dev/nvidiactl rw
@@ -33,7 +36,8 @@ DeviceAllow=/dev/nvidia-uvm rw
 DeviceAllow=/dev/nvidia-uvm-tools rw
 ExecStartPre=+{TOOL} check --unit %n --card 0={T4.pci}
 EnvironmentFile=-/run/farrier/gpu/%n.env
-ExecStart=/usr/bin/sleep infinity
+UMask=0027
+ExecStart=/bin/sh -c ': >{LOCK} && exec sleep infinity'
 """
 
 
@@ -47,7 +51,9 @@ def host(boot: Boot) -> Host:
     files |= {f"/etc/systemd/system/{name}": text.encode() for name, text in units.items()}
     files |= {"/etc/farrier/gpus.json": DECLARED.encode(), "/var/lib/prometheus/node-exporter/x": b""}
     install(booted, WELL)
-    send(booted, files, then="groupadd --system farrier-gpu && systemctl daemon-reload")
+    # At boot a worker may be the first: its check makes what the watcher would have made.
+    first = f"systemctl start {UNIT} && {until(f'test -f {LOCK}')}"
+    send(booted, files, then=f"groupadd --system farrier-gpu && systemctl daemon-reload && {first}")
     return booted
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from tests.jobs.audit import Moment
 from tests.jobs.clients import Submission
-from tests.jobs.serving import LEASE, STATE, WORKERS, JobsHost, small_data_disk
+from tests.jobs.serving import BELLS, LEASE, STATE, WORKERS, JobsHost, small_data_disk
 
 Cause = Callable[[JobsHost, Submission], list[Moment]]
 _STEP = "'steps[.]short'"
@@ -91,7 +91,7 @@ def workers_stopped(jobs: JobsHost, coming: Submission) -> list[Moment]:
     coming.wait_for(coming.plan.jobs // 4)
     jobs.working()
     struck = time.time()
-    jobs.run(f"systemctl stop {WORKERS}")
+    jobs.run(f"systemctl stop {BELLS} {WORKERS}")
     coming.wait_for(coming.plan.jobs // 2)
     jobs.run(f"systemctl start {WORKERS}")
     return [Moment(struck, time.time())]

@@ -1,12 +1,14 @@
-"""Runs on the host as the stack's user, by the host's Python: `on_host.py STATE watch | busy | working | found SEQ`."""
+"""Runs on the host as the stack's user: `on_host.py STATE watch | busy | working | found SEQ | waits SEQ`."""
 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import sys
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,19 @@ def main(state: Path, what: str, after: int = 0) -> Any:
         return [dict(row) for row in ledger.execute(_BUSY)]
     if what == "working":
         return _working(ledger)
+    if what == "waits":
+        return list(_waits(ledger, after))
     return _found(ledger, state, after)
+
+
+def _waits(ledger: sqlite3.Connection, after: int) -> Iterator[tuple[float, bool]]:
+    """Of each job: seconds until its first attempt began, and whether the worker of that started later than it came."""
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    query = """SELECT submitted_wall, began_wall, attempts.owner FROM jobs JOIN attempts ON job_id = id
+        WHERE seq > ? AND attempts.attempt = 1"""
+    for came, began, owner in ledger.execute(query, [after]):
+        started = booted + int(owner.split()[2]) / os.sysconf("SC_CLK_TCK")
+        yield began - came, started > came
 
 
 def _working(ledger: sqlite3.Connection) -> dict[str, Any]:

@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 STATE = "/var/lib/farrier/jobs"
 UNITS = ("jobs-web", "jobs-worker@0", "jobs-worker@1", "jobs-redis")
 WORKERS = "jobs-worker@0 jobs-worker@1"
+BELLS = "jobs-worker@0.socket jobs-worker@1.socket"  # a worker whose bell is there starts with the next job
 ROOM = 24 * 1024  # KiB that a small disk has besides what is on it already
 LEASE = 10  # seconds: shorter than systemd would let a stopped worker be
 _SYSTEMCTL = f"systemctl {{}} jobs.target jobs-web.socket {' '.join(UNITS)}"
@@ -105,11 +106,18 @@ class JobsHost:
         self.run("systemctl restart jobs-redis")
 
 
-def tree_with_jobs(folder: Path) -> Path:
-    """A copy of the working tree in which the stack of tests/jobs is one as any other, with the app env of `knee`."""
+def tree_with_jobs(folder: Path, *edits: tuple[str, str]) -> Path:
+    """A copy of the working tree in which the stack of tests/jobs is one as any other, with the app env of `knee`.
+
+    `edits` of its stack file: what stands there, and what is to.
+    """
     tree = copy_of_the_tree(folder)
     stack, knee = tree / "stacks" / "jobs", tree / "stacks" / "knee"
     shutil.copytree(HERE / "stack", stack, ignore=shutil.ignore_patterns("__pycache__"))
+    for old, new in edits:
+        text = (stack / "stack.yml").read_text()
+        assert old in text
+        (stack / "stack.yml").write_text(text.replace(old, new))
     shutil.copytree(tree / "app", stack / "code" / "app")
     (stack / "envs").mkdir()
     for file in ("app.yml", "app.in", "app.txt"):
@@ -120,9 +128,9 @@ def tree_with_jobs(folder: Path) -> Path:
     return tree
 
 
-def add_jobs(target: Host, folder: Path) -> JobsHost:
-    """Deploy the stack beside what the host has. Raises AssertionError with the play's last words."""
-    tree = tree_with_jobs(folder / "tree")
+def add_jobs(target: Host, folder: Path, *edits: tuple[str, str]) -> JobsHost:
+    """Deploy the stack beside what the host has, with `edits`. Raises AssertionError with the play's last words."""
+    tree = tree_with_jobs(folder / "tree", *edits)
     done = deploy(target, "-e", '{"farrier_stacks": ["jobs"]}', tree=tree)
     assert done.code == 0, done.output[-4000:]
     jobs = JobsHost(site_of(target, folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import time
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     options = _parser().parse_args(arguments)
     places = Places()
+    # A unit's start check has that unit's UMask=, and what it makes in /run/farrier is for all to read.
+    os.umask(0o022)
     try:
         if options.command == "check":
             check(places, options.unit, [wanted_card(text) for text in options.card], _by_driver(places))
@@ -37,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _forget(places, options.card)
         else:
             return _show(places, as_json=options.json)
-    except (Refused, ValueError) as error:
+    except (Refused, ValueError, OSError) as error:
         print(f"farrier-gpus: {error}".replace("\n", "\nfarrier-gpus: "), file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:

@@ -70,9 +70,13 @@ class Watcher:
     def _export(self, state: dict[str, Any], *, is_new: bool) -> None:
         """For the node exporter, where the host has one."""
         now = time.monotonic()
-        if (is_new or now - self._exported >= _TEXTFILE_EVERY) and self._places.textfiles.is_dir():
+        if not (is_new or now - self._exported >= _TEXTFILE_EVERY) or not self._places.textfiles.is_dir():
+            return
+        self._exported = now
+        try:
             replace(self._places.textfiles / prometheus.NAME, prometheus.text_of(state, time.time()))
-            self._exported = now
+        except OSError as error:  # a full disk must not keep workers from knowing their cards
+            print(f"{self._places.textfiles / prometheus.NAME}: {error.strerror}", flush=True)
 
     def _tell(self, found: list[str]) -> None:
         """Say in the journal what is new, and what is over."""

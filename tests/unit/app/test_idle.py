@@ -194,6 +194,11 @@ def test_own_bell_is_emptied_whole() -> None:
     theirs.close()
 
 
+def test_a_worker_that_leaves_jobs_behind_rings_for_itself(bells: list[socket.socket]) -> None:
+    OwnBell(bells[1]).ring()
+    assert heard(bells) == [0, 1, 0]
+
+
 def test_bells_are_read_by_queue() -> None:
     assert read_bells("a=/1:b=/1:a=/2") == {"a": (Path("/1"), Path("/2")), "b": (Path("/1"),)}
     assert read_bells("") == {}

@@ -149,7 +149,8 @@ def test_dark_scan_has_no_tissue(tmp_path: Path) -> None:
 
 
 def test_missing_model_input_and_earlier_steps_are_told(tmp_path: Path) -> None:
-    for name in STEPS:
+    for name in (*STEPS, "nnunet"):
         assert step(tmp_path, name)[1]["error_code"] == "FILE_NOT_FOUND"
     write_dark(tmp_path / "denoised.mha")
-    assert step(tmp_path, "segment", models=tmp_path / "nothing")[1]["error_code"] == "CONFIG_ERROR"
+    for name in ("segment", "nnunet"):
+        assert step(tmp_path, name, models=tmp_path / "nothing")[1]["error_code"] == "CONFIG_ERROR"

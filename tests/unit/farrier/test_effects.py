@@ -17,8 +17,10 @@ from farrier.effects.predict import Wanted, digests, effects
 from farrier.effects.text import as_lines, duration
 from farrier.effects.units import changed_settings
 from farrier.front import front_files, written
+from farrier.nvidia.look import Look
 from farrier.plan.model import Plan
 from farrier.render import release_files
+from tests.unit.nvidia import machines
 
 TEMPLATES = Path(__file__).parents[3] / "systemd"
 GIB = 2**30
@@ -331,6 +333,21 @@ def test_a_bare_host_downloads_packages_tools_envs(plan: Plan) -> None:
     ]
     assert found.bytes_to_download == 5300
     assert {disk.folder: disk.need for disk in found.disks}["/opt/farrier"] == plan.envs[0].disk
+
+
+def test_a_driver_that_is_missing_is_told(plan: Plan) -> None:
+    card = {"index": 0, "pci": "0000:3b:00.0", "model": "T4", "memory": 1, "capability": "7.5", "minor": 0}
+    with_card = Plan.model_validate(plan.model_dump() | {"gpus": [card]})
+    system = {"id": "debian", "version_id": "12", "version_codename": "bookworm"}
+    driver = "NVIDIA's driver, and what it is built with"
+
+    def downloads(plan: Plan, gpu: Look) -> list[str]:
+        found, _ = foretell(plan, bare(os=system, gpu=gpu.model_dump(by_alias=True)))
+        return [each.what for each in found.downloads]
+
+    assert driver in downloads(with_card, machines.found("one T4"))
+    assert driver not in downloads(plan, machines.found("one T4"))
+    assert driver not in downloads(with_card, machines.found("one T4", **machines.installed()))
 
 
 def test_models_count_with_their_files(plan: Plan) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from farrier.kinds.base import Gpus
 from farrier.plan.gpu_words import unsuited
-from farrier.plan.gpus import Placement, Want, place, suits
+from farrier.plan.gpus import Placement, Want, place
 from farrier.plan.model import GpuCard, GpuShare
 
 GIB = 2**30
@@ -56,6 +56,17 @@ def wants_of(cards: Sequence[GpuCard], gpus: Sequence[Gpus]) -> list[Want]:
     return [want for want in whole if unsuited(cards, want.gpus) is None]
 
 
+def will_do(card: GpuCard, gpus: Gpus) -> bool:
+    """Whether the card is one that was asked for; capabilities of one digit each compare as texts."""
+    return card.owner is None and card.capability >= (gpus.min_capability or "") and card.memory >= (gpus.memory or 0)
+
+
+def free_memory(cards: Sequence[GpuCard], shares: Sequence[GpuShare]) -> list[int]:
+    """Bytes of each card that nobody has."""
+    held = [(index, share.memory or cards[index].memory) for share in shares for index in share.cards]
+    return [card.memory - sum(size for index, size in held if index == card.index) for card in cards]
+
+
 def has_broken(cards: Sequence[GpuCard], wants: Sequence[Want], shares: Sequence[GpuShare]) -> bool:
     """Whether a card is given twice or overfull, somebody's, or not what was asked for."""
     held: dict[int, list[int]] = defaultdict(list)
@@ -63,7 +74,7 @@ def has_broken(cards: Sequence[GpuCard], wants: Sequence[Want], shares: Sequence
     for share in shares:
         gpus = by_unit[share.unit]
         mine = [cards[index] for index in share.cards]
-        if len(set(share.cards)) != len(share.cards) or not all(suits(card, gpus) for card in mine):
+        if len(set(share.cards)) != len(share.cards) or not all(will_do(card, gpus) for card in mine):
             return True
         if not gpus.cards and gpus.count != "all" and len(mine) != gpus.number:
             return True
@@ -82,6 +93,10 @@ def test_no_card_is_overfull_and_each_has_what_it_asked_for(cards: tuple[GpuCard
     placed = {share.unit for share in placement.shares}
     assert placed | {want.unit for want in placement.refused} == {want.unit for want in wants}
     assert len(placed) + len(placement.refused) == len(wants)
+    free = free_memory(cards, placement.shares)
+    for asks in (want.gpus for want in placement.refused if not want.gpus.cards and want.gpus.count != "all"):
+        fits = [card for card in cards if will_do(card, asks) and free[card.index] >= (asks.memory or card.memory)]
+        assert len(fits) < asks.number
 
 
 @FEW
@@ -120,11 +135,8 @@ def test_a_share_that_comes_last_moves_nobody_where_there_is_room_beside(
     old, new = place(cards, before), place(cards, after)
     if old.refused or new.refused:
         return
-    used: dict[int, int] = defaultdict(int)
-    for share in old.shares:
-        for index in share.cards:
-            used[index] += share.memory or cards[index].memory
-    if any(card.owner is None and card.memory - used[card.index] >= size * GIB for card in cards):
+    free = free_memory(cards, old.shares)
+    if any(card.owner is None and free[card.index] >= size * GIB for card in cards):
         kept = shares_by_unit(new)
         assert {unit: kept[unit] for unit in shares_by_unit(old)} == shares_by_unit(old)
 
@@ -136,18 +148,27 @@ def test_cards_are_given_the_same_way_again(cards: tuple[GpuCard, ...], gpus: li
     assert place(cards, wants) == place(cards, wants)
 
 
-def test_a_great_many_replicas_are_placed_or_refused_in_no_time() -> None:
-    cards = tuple(
-        GpuCard(
-            index=index,
-            pci=f"0000:{index:02x}:00.0",
-            model="A card",
-            memory=(15 + index) * GIB,
-            capability="7.5",
-            minor=index,
-        )
-        for index in range(16)
+def card(index: int, memory: int, capability: str = "7.5") -> GpuCard:
+    return GpuCard(
+        index=index,
+        pci=f"0000:{index:02x}:00.0",
+        model="A card",
+        memory=memory * GIB,
+        capability=capability,
+        minor=index,
     )
+
+
+def test_a_way_is_found_that_begins_unlike_the_best_fit() -> None:
+    """Best fit puts the first shares onto the small card, which is the only one that will do for the last."""
+    cards = (card(0, 15), card(1, 15), card(2, 15), card(3, 10, "8.0"))
+    shares = [Want("a", "s", f"a-s@{index}.service", Gpus.model_validate({"memory": "5G"})) for index in range(9)]
+    last = Want("a", "t", "a-t.service", Gpus.model_validate({"memory": "10G", "min_capability": "8.0"}))
+    assert place(cards, [*shares, last]).refused == ()
+
+
+def test_a_great_many_replicas_are_placed_or_refused_in_no_time() -> None:
+    cards = tuple(card(index, 15 + index) for index in range(16))
     gpus = Gpus.model_validate({"count": 2, "memory": "4G"})
     wants = [Want("a", "s", f"a-s@{index}.service", gpus) for index in range(64)]
     placement = place(cards, wants)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -67,9 +69,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         (folder / name).mkdir()
     (folder / "gpus.json").write_text(json.dumps([{"index": 0, "pci": T4.pci}, {"index": 1, "pci": A10.pci}]))
     put(folder, WELL)
-    with subprocess.Popen([*COMMAND, "watch"], env=variables) as process:
+    with subprocess.Popen([*COMMAND, "watch"], env=variables, start_new_session=True) as process:
         yield Watched(folder, variables, process.pid)
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # with a child that may hang
 
 
 @pytest.fixture
@@ -113,7 +115,8 @@ def test_mismatch_is_told_with_both_versions_and_is_over_when_it_is(watched: Wat
     assert state["driver"]["libraries"] == "535.261.03"
     assert "reboot" in state["driver"]["problem"]
     assert all(card["problem"] and card["memory"] is None for card in state["cards"])
-    assert "farrier_gpu_driver_mismatch 1" in (watched.folder / "text" / "farrier_gpus.prom").read_text()
+    exported = watched.folder / "text" / "farrier_gpus.prom"
+    watched.until(lambda _: "farrier_gpu_driver_mismatch 1" in exported.read_text())
     told = watched.run()
     assert told.returncode == 1
     assert told.stdout.count("Driver/library version mismatch") == 1  # once, not for each card
@@ -166,6 +169,17 @@ def test_a_grave_xid_condemns_its_card_until_it_is_dealt_with(watched: Watched) 
     watched.show(world.with_xid(T4.pci, 79))
     assert "Xid 79" in watched.until(lambda state: state["cards"][0]["problem"])["cards"][0]["problem"]
     assert watched.run("forget", T4.pci).returncode == 0
+
+
+def test_a_text_file_that_cannot_be_written_keeps_nobody_from_watching(watched: Watched) -> None:
+    exported = watched.folder / "text" / "farrier_gpus.prom"
+    exported.unlink()
+    exported.mkdir()  # what is to be replaced cannot be
+    watched.show(WELL.mismatched())
+    watched.until(lambda state: state["driver"]["mismatch"])
+    watched.show(WELL)
+    watched.until(lambda state: not problems(state))
+    exported.rmdir()
 
 
 def test_a_machine_without_the_library_is_told_so() -> None:

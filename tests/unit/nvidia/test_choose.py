@@ -9,7 +9,7 @@ from farrier.nvidia.decide import decide
 from farrier.nvidia.look import System
 from farrier.nvidia.settings import Settings
 from tests.gpu import pci
-from tests.unit.nvidia.conftest import DEBIAN, TRIXIE, UBUNTU, found, installed, policies
+from tests.unit.nvidia.machines import DEBIAN, TRIXIE, UBUNTU, found, installed, policies
 
 SLOT = "0000:3b:00.0"
 GENERIC = {

@@ -10,7 +10,7 @@ from farrier.nvidia.decide import afterwards, decide, with_remedy
 from farrier.nvidia.look import Look, System
 from farrier.nvidia.settings import Settings
 from tests.gpu import pci
-from tests.unit.nvidia.conftest import DEBIAN, KERNEL, TRIXIE, UBUNTU, found, installed
+from tests.unit.nvidia.machines import DEBIAN, KERNEL, TRIXIE, UBUNTU, found, installed
 
 PLAIN = Settings()
 LINES = {

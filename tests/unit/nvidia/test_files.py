@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from farrier.nvidia import files
-from tests.unit.nvidia.conftest import BARE, DEBIAN, TRIXIE, UBUNTU
+from tests.unit.nvidia.machines import BARE, DEBIAN, TRIXIE, UBUNTU
 
 INDEXES = BARE["indexes"]
 
@@ -11,7 +11,7 @@ INDEXES = BARE["indexes"]
 def test_what_apt_does_not_read_yet_comes_from_the_hosts_own_mirrors() -> None:
     text = files.sources("debian", DEBIAN, INDEXES, "")
     assert text.count("Components: contrib non-free non-free-firmware\n") == 3
-    assert "URIs: http://deb.debian.org/debian/\nSuites: bookworm-updates\n" in text
+    assert "URIs: http://mirror.example.org/debian/\nSuites: bookworm-updates\n" in text
 
 
 def test_an_address_keeps_the_key_that_it_is_read_with() -> None:
@@ -37,7 +37,7 @@ def test_our_own_file_stays_when_apt_reads_it() -> None:
 
 def test_other_peoples_releases_and_archives_are_left_alone() -> None:
     others = [
-        "http://deb.debian.org/debian/ sid main $(SIGNED_BY)",
+        "http://mirror.example.org/debian/ sid main $(SIGNED_BY)",
         "https://example.org/apt/ bookworm stable /key.gpg",
     ]
     assert files.sources("debian", DEBIAN, others, "") == ""

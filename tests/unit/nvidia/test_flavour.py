@@ -6,7 +6,7 @@ import pytest
 
 from farrier.nvidia.flavour import choice
 from tests.gpu import pci
-from tests.unit.nvidia.conftest import found
+from tests.unit.nvidia.machines import found
 
 BOTH, OLD, NEW = {"open", "proprietary"}, {"proprietary"}, {"open"}
 CARDS: dict[str, tuple[pci.Device, set[str]]] = {

@@ -11,7 +11,7 @@ from farrier.nvidia.flavour import Flavour
 from farrier.nvidia.look import System
 from farrier.nvidia.providers import packages
 from farrier.nvidia.settings import Provider
-from tests.unit.nvidia.conftest import DEBIAN, KERNEL, UBUNTU, found, installed
+from tests.unit.nvidia.machines import DEBIAN, KERNEL, UBUNTU, found, installed
 
 NEXT = "6.1.0-57-amd64"
 NEWER = f"nvidia-current/535.309.01, {KERNEL}, x86_64: installed\nnvidia-current/535.309.01: added\n"
