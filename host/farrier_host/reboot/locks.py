@@ -44,7 +44,10 @@ class Locks:
         """Wait for the signal that the host goes down; False when it did not come within that many seconds."""
         assert self._child.stdout is not None
         ready, _, _ = select.select([self._child.stdout], [], [], within)
-        return bool(ready) and b"PrepareForShutdown" in os.read(self._child.stdout.fileno(), 65536)
+        said = os.read(self._child.stdout.fileno(), 65536) if ready else b""
+        if ready and not said:  # it has ended, a moment before the kernel says so
+            self._child.wait()
+        return b"PrepareForShutdown" in said
 
     def let_go(self) -> None:
         """Give them back."""
