@@ -8,6 +8,7 @@ import os
 from functools import cache, partial
 from typing import Any
 
+from billiard import pool
 from celery import Celery, shared_task, signals
 from celery.worker import state
 from redis import RedisError
@@ -36,6 +37,7 @@ from app.core.work import Workshop
 log = logging.getLogger(__name__)
 HOPELESS = 78  # EX_CONFIG: the unit does not try such a start again
 LONG_START = 90.0  # seconds: one that lasted longer waited for Redis, and a worker of that age is not starting
+FAREWELL = 10  # tenths of a second that a pool process, at its end, gives the worker to take its last results
 BROKER_SECONDS = 5  # that Redis has for an answer, before the worker connects anew
 
 
@@ -267,6 +269,9 @@ class _Main:
 
 @signals.worker_process_init.connect
 def _begin_pool_process(**_: Any) -> None:
+    # A worker that is told to end forgets the message that it has just handed over, and its pool process would wait
+    # half a minute for a sign that the result was taken: ours have none, and what is done stands in the ledger.
+    pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = FAREWELL
     show_life()
 
 
