@@ -14,7 +14,7 @@ from farrier.load import Loaded
 from farrier.problems import Problem, nearest
 
 # Folders under /opt/farrier that are not a stack's, and users of packages that come before a stack's own.
-RESERVED = frozenset({"cache", "envs", "host", "tools", "caddy", "redis", "root", "nobody"})
+RESERVED = frozenset({"cache", "envs", "gpu", "host", "tools", "caddy", "redis", "root", "nobody"})
 
 
 def check_stack(loaded: Loaded, models: Sequence[str]) -> Iterator[Problem]:

@@ -81,7 +81,7 @@ def test_a_service_cannot_take_the_unit_of_another_ones_second_generation(reposi
     assert "the unit 'a-web-next' is already one of the service 'web'" in problem
 
 
-@pytest.mark.parametrize("name", ["envs", "host", "tools", "cache", "caddy", "root"])
+@pytest.mark.parametrize("name", ["envs", "gpu", "host", "tools", "cache", "caddy", "root"])
 def test_a_stack_cannot_take_the_name_of_a_folder_of_ours(repository: Any, small: str, name: str) -> None:
     repository.stack(name, small)
     assert f"a stack cannot be called '{name}'" in repository.problems(name)[0]
