@@ -50,6 +50,7 @@ def ready(jobs: JobsHost) -> int:
     return jobs.site.status_code("/engine/health/ready")
 
 
+@pytest.mark.timeout(2400)  # some 16 a minute
 def test_two_hundred_wake_ups_lose_no_job(jobs: JobsHost) -> None:
     found = Wakers(jobs, idle=IDLE, seed=200).run(WAKE_UPS, pause=8)
     print(found)

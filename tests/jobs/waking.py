@@ -61,9 +61,11 @@ class Wakers:
         with ThreadPoolExecutor(CLIENTS + 1) as pool:
             stopping = pool.submit(self._stop_now_and_then, pause)
             clients = [pool.submit(self._submit_until_enough) for _ in range(CLIENTS)]
-            while self._slept(since) < wake_ups and not any(client.done() for client in clients):
-                time.sleep(1)
-            self._enough.set()
+            try:
+                while self._slept(since) < wake_ups and not any(each.done() for each in clients):
+                    time.sleep(1)
+            finally:  # a test that runs out of its time would else wait for clients without end
+                self._enough.set()
             for each in (*clients, stopping):
                 each.result()
         self.jobs.wait_until_quiet(_PATIENCE)
