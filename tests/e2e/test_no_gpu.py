@@ -28,6 +28,7 @@ def test_a_host_without_gpus_runs_what_can_and_leaves_out_what_cannot(site: Site
     """The worker does jobs as before, and is not even restarted: its unit is the one of a service without cards."""
     edit(tree / KNEE, "queues: [knee]", 'queues: [knee]\n    gpus: {memory: 8G, min_capability: "7.0", without: cpu}')
     edit(tree / HELLO, "verify:", EXTRA)
+    assert deploy(site.host).code == 0  # tests before this one may have left an older release live
     pids = "systemctl show --property=MainPID --value knee-worker@0 hello-web"
     before = site.run(pids)
     told = subprocess.run(

@@ -105,6 +105,7 @@ def test_at_its_end_a_job_in_hand_ends_first_and_a_rollback_brings_the_stack_bac
     assert serving.wait_for(job)["status"] == "complete"
 
 
+@pytest.mark.slow
 def test_a_time_that_is_over_while_the_host_is_down(serving: Site, terminal: subprocess.Popen[str]) -> None:
     give(serving, "knee", "1h")
     give(serving, "hello", "2s")
