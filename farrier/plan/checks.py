@@ -13,7 +13,7 @@ from farrier.kinds.celery import Celery
 from farrier.load import Loaded
 from farrier.problems import Problem, nearest
 
-# Folders under /opt/farrier and /run/farrier that are not a stack's, and users of packages that come before a stack's own.
+# Folders under /opt/farrier and /run/farrier that are not a stack's; users of packages that come before a stack's own.
 RESERVED = frozenset({"cache", "envs", "gpu", "host", "tools", "caddy", "redis", "root", "nobody"})
 
 
