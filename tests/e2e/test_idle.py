@@ -56,7 +56,7 @@ def test_two_hundred_wake_ups_lose_no_job(jobs: JobsHost) -> None:
     print(found)
     assert found.wrong == []
     assert found.slept >= WAKE_UPS
-    assert jobs.failed() == [] or states(jobs) == ["asleep", "asleep"]
+    assert "failed" not in states(jobs)
 
 
 def test_all_is_well_while_workers_sleep(asleep: JobsHost) -> None:
