@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from farrier.deploy.outcome import Result
+from farrier.deploy import hosts
 from farrier.deploy.runner import Play
-from farrier.deploy.session import Answer, Interrupted, answers, need_inventory
-from farrier.deploy.show import last_lines
+from farrier.deploy.session import Answer, need_inventory
 from farrier_host.gpu import show
 from farrier_host.gpu.state import problems
 
@@ -34,30 +28,8 @@ def gpus(
     """
     need_inventory(inventory)
     play = Play("playbooks/gpus.yml", inventory, limit or None, variables={"farrier_json": True})
-    try:
-        found, ended = answers(play, "Ask the host")
-    except Interrupted:
-        raise typer.Exit(Result.INTERRUPTED.code) from None
-    if not found:
-        typer.echo("\n".join(last_lines(ended.output)) or "there is no host in this inventory", err=True)
-        raise typer.Exit(4)
-    found = {host: known(answer) for host, answer in sorted(found.items())}
-    if as_json:
-        told = {host: answer.answer if not answer.error else {"error": answer.error} for host, answer in found.items()}
-        typer.echo(json.dumps(told, indent=2, sort_keys=True))
-    else:
-        # In a file or a pipe no line is folded.
-        console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
-        console.print(table(found))
-        for line in notes(found):
-            console.print(Text(line))
+    found = hosts.show(play, hosts.View(None, ("host", *show.COLUMNS), rows, notes), as_json=as_json)
     raise typer.Exit(code_of(found))
-
-
-def known(answer: Answer) -> Answer:
-    """A host without farrier-gpus has no cards of ours, which is no error."""
-    is_bare = answer.answer is None and "No such file or directory" in answer.error
-    return Answer(0, None, "") if is_bare else answer
 
 
 def code_of(found: Mapping[str, Answer]) -> int:
@@ -65,17 +37,6 @@ def code_of(found: Mapping[str, Answer]) -> int:
     if any(answer.error for answer in found.values()):
         return 4
     return 1 if any(_wrong(answer.answer or {}) for answer in found.values()) else 0
-
-
-def table(found: Mapping[str, Answer]) -> Table:
-    """A line a process, under its host and card."""
-    shown = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("host", *show.COLUMNS):
-        shown.add_column(column, overflow="fold")
-    for host, answer in found.items():
-        for row in rows(host, answer):
-            shown.add_row(*(Text(cell) for cell in row))
-    return shown
 
 
 def rows(host: str, answer: Answer) -> Iterator[tuple[str, ...]]:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from farrier.deploy.outcome import Result
+from farrier.deploy import hosts
 from farrier.deploy.runner import Play
-from farrier.deploy.session import Answer, Interrupted, answers, need_inventory
-from farrier.deploy.show import follower, last_lines
+from farrier.deploy.session import Answer, Interrupted, need_inventory
+from farrier.deploy.show import follower
 
 _NONE_YET = "Farrier has made nothing live here yet"
 COLUMNS = ("host", "stack", "service", "release", "unit", "health", "since (UTC)")
@@ -29,48 +24,15 @@ def status(
 ) -> None:
     """Show what is live: hosts, stacks, services. Exits 4 when a host could not be asked, else 0."""
     need_inventory(inventory)
-    try:
-        found, output = asked(inventory, limit, stack)
-    except Interrupted:
-        raise typer.Exit(Result.INTERRUPTED.code) from None
-    if not found:
-        typer.echo("\n".join(last_lines(output)) or "there is no host in this inventory", err=True)
-        raise typer.Exit(4)
-    if as_json:
-        told = {host: answer.answer if not answer.error else {"error": answer.error} for host, answer in found.items()}
-        typer.echo(json.dumps(told, indent=2, sort_keys=True))
-    else:
-        # In a file or a pipe no line is folded.
-        console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
-        console.print(table(found))
-        for line in notes(found):
-            console.print(Text(line))
+    view = hosts.View({}, COLUMNS, rows, notes)
+    found = hosts.show(_play(inventory, limit, stack), view, as_json=as_json)
     if any(answer.error for answer in found.values()):
         raise typer.Exit(4)
 
 
-def asked(inventory: str, limit: str, stack: str = "") -> tuple[dict[str, Answer], str]:
-    """Ask the hosts; each one's answer, and what Ansible said besides. Raises Interrupted."""
+def _play(inventory: str, limit: str, stack: str = "") -> Play:
     variables: dict[str, str | bool] = {"farrier_json": True} | ({"farrier_stack": stack} if stack else {})
-    found, ended = answers(Play("playbooks/status.yml", inventory, limit or None, variables=variables), "Ask the host")
-    return {host: _known(answer) for host, answer in sorted(found.items())}, ended.output
-
-
-def _known(answer: Answer) -> Answer:
-    """A host without farrier-release has nothing live, which is no error."""
-    is_bare = answer.answer is None and "No such file or directory" in answer.error
-    return Answer(0, {}, "") if is_bare else answer
-
-
-def table(found: Mapping[str, Answer]) -> Table:
-    """Hosts × stacks × services."""
-    shown = Table(box=None, pad_edge=False, header_style="dim")
-    for column in COLUMNS:
-        shown.add_column(column, overflow="fold")
-    for host, answer in found.items():
-        for row in rows(host, answer):
-            shown.add_row(*(Text(cell) for cell in row))
-    return shown
+    return Play("playbooks/status.yml", inventory, limit or None, variables=variables)
 
 
 def rows(host: str, answer: Answer) -> Iterator[tuple[str, ...]]:
@@ -119,12 +81,12 @@ def notes(found: Mapping[str, Answer]) -> Iterator[str]:
                 yield f"{host} {stack}: {str(state['message']).splitlines()[0]}"
 
 
-def told_after_interrupt(inventory: str, hosts: str) -> dict[str, list[str]]:
+def told_after_interrupt(inventory: str, limit: str) -> dict[str, list[str]]:
     """For each host the sentences that say what it runs now; a second Ctrl-C ends the asking."""
     try:
-        found, _ = asked(inventory, hosts)
+        found, _ = hosts.asked(_play(inventory, limit), {})
     except Interrupted:
-        return {hosts: [f"ended at once; `farrier status -l {hosts}` tells what runs"]}
+        return {limit: [f"ended at once; `farrier status -l {limit}` tells what runs"]}
     return {host: [answer.error] if answer.error else serving(answer.answer) for host, answer in found.items()}
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from farrier.deploy.gpus import code_of, known, notes, rows
+from farrier.deploy.gpus import code_of, notes, rows
+from farrier.deploy.hosts import known
 from farrier.deploy.session import Answer
 
 LOST = "0000:3b:00.0: the card has fallen off the bus"
@@ -43,7 +44,12 @@ def test_a_line_says_host_card_unit_process_user_and_memory() -> None:
         (answer(card(problem=LOST, memory=None, processes=[])), "Tesla T4 0000:3b:00.0", LOST, 1),
         (answer(card(), problem="farrier-gpus.service wrote nothing for 9 s"), None, "wrote nothing for 9 s", 1),
         (Answer(0, {}, ""), "the inventory gives it no GPU", None, 0),
-        (known(Answer(2, None, "[Errno 2] No such file or directory: b'/usr/…'")), "nothing onto this host", None, 0),
+        (
+            known(Answer(2, None, "[Errno 2] No such file or directory: b'/usr/…'"), None),
+            "nothing onto this host",
+            None,
+            0,
+        ),
         (Answer(4, None, "cannot be reached: timed out"), "cannot be reached", None, 4),
     ],
     ids=["a lost card", "a watcher that is down", "no card", "a bare host", "a host that is away"],

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 
 from steps.contract import Call, StepFailed, progress, run
 from steps.denoise import DENOISED
-from steps.segment import LABELS, USED
+from steps.segment import labelled
 
 MODEL = "knee-nnunet-phantom"
 CHECKPOINT = "fold_all/checkpoint_final.pth"
@@ -80,12 +80,7 @@ def segment(call: Call) -> dict[str, Any]:
     made = predictor(model)
     progress(20, "labelling tissues")
     labels = label(sitk.ReadImage(str(scan)), made)
-    if not sitk.GetArrayViewFromImage(labels).any():
-        raise StepFailed("SEGMENTATION_FAILED", "No tissue was found in the scan; is it a knee MRI?")
-    sitk.WriteImage(labels, str(call.output / LABELS))
-    (call.work / USED).write_text("nnunet_fullres", encoding="utf-8")
-    progress(100, "labelled")
-    return {"outputs": [LABELS]}
+    return labelled(call, labels, used="nnunet_fullres")
 
 
 if __name__ == "__main__":

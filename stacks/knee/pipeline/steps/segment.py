@@ -74,6 +74,19 @@ def smooth_cartilage(labels: sitk.Image, classes: list[dict[str, Any]], sigma: f
     return labels
 
 
+def labelled(call: Call, labels: Any, *, used: str) -> dict[str, Any]:
+    """The result of a step that made `labels` (an image) with the model `used`. Raises StepFailed where it is empty."""
+    extent = sitk.StatisticsImageFilter()
+    extent.Execute(labels)
+    if extent.GetMaximum() == 0:
+        raise StepFailed("SEGMENTATION_FAILED", "No tissue was found in the scan; is it a knee MRI?")
+    progress(90, "writing the label map")
+    sitk.WriteImage(labels, str(call.output / LABELS))
+    (call.work / USED).write_text(used, encoding="utf-8")
+    progress(100, "labelled")
+    return {"outputs": [LABELS]}
+
+
 def segment(call: Call) -> dict[str, Any]:
     """The step."""
     progress(0, "reading the volume")
@@ -82,15 +95,7 @@ def segment(call: Call) -> dict[str, Any]:
     progress(20, "labelling tissues")
     labels = tidy(label_by_intensity(scan, classes), classes)
     labels = smooth_cartilage(labels, classes, float(call.options.get("cartilage_smoothing", 0)))
-    extent = sitk.StatisticsImageFilter()
-    extent.Execute(labels)
-    if extent.GetMaximum() == 0:
-        raise StepFailed("SEGMENTATION_FAILED", "No tissue was found in the scan; is it a knee MRI?")
-    progress(90, "writing the label map")
-    sitk.WriteImage(labels, str(call.output / LABELS))
-    (call.work / USED).write_text("reference", encoding="utf-8")
-    progress(100, "labelled")
-    return {"outputs": [LABELS]}
+    return labelled(call, labels, used="reference")
 
 
 if __name__ == "__main__":
