@@ -17,6 +17,7 @@ from app.core.process import is_gone, owner
 from app.core.reaper import Reaper
 from app.core.storage import Storage, new_job_id
 from app.core.work import Workshop
+from tests.unit.app.claimed import claim, found, submit
 from tests.unit.app.disks import Disk, small_disk
 from tests.unit.app.migrations import new_ledger
 from tests.unit.app.running_site import slow_step, wait_for
@@ -59,19 +60,8 @@ def reaper(workshop: Workshop, database: Database) -> Reaper:
 
 
 def claimed(workshop: Workshop, pipeline: str = "knee") -> Job:
-    job_id = new_job_id()
-    workshop.storage.begin_upload(job_id).write_bytes(b"scan")
-    workshop.storage.accept_upload(job_id, ".nii")
-    workshop.jobs.submit(NewJob(job_id, "knee", pipeline, "scan.nii", {}))
-    job = workshop.jobs.claim_next(["knee"], owner("worker@0", BOOT), LEASE)
-    assert job is not None
-    return job
-
-
-def found(workshop: Workshop, job: Job) -> Job:
-    now = workshop.jobs.find(job.id)
-    assert now is not None
-    return now
+    submit(workshop, pipeline=pipeline)
+    return claim(workshop, owner("worker@0", BOOT))
 
 
 def past_the_lease(workshop: Workshop, job: Job, reaper: Reaper) -> None:

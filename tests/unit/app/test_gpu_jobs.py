@@ -20,6 +20,7 @@ from app.core.ledger import Database, Job, Jobs, NewJob, boot_clock, open_databa
 from app.core.pipelines import Pipeline
 from app.core.storage import Storage, new_job_id
 from app.core.work import MOST_DISPLACED, Workshop
+from tests.unit.app import claimed as jobs
 from tests.unit.app.fake_gpu import TOTAL, UNIT, Host
 from tests.unit.app.running_site import Site, wait_for
 
@@ -64,19 +65,8 @@ def workshop(tmp_path: Path, database: Database, pipeline: dict[str, Any], host:
 
 def claimed(workshop: Workshop) -> Job:
     if not workshop.jobs.has_queued(["knee"]):
-        job_id = new_job_id()
-        workshop.storage.begin_upload(job_id).write_bytes(b"scan")
-        workshop.storage.accept_upload(job_id, ".nii")
-        workshop.jobs.submit(NewJob(job_id, "knee", "knee", "scan.nii", {}))
-    job = workshop.jobs.claim_next(["knee"], "me", 6.0)
-    assert job is not None
-    return job
-
-
-def now(workshop: Workshop, job: Job) -> Job:
-    found = workshop.jobs.find(job.id)
-    assert found is not None
-    return found
+        jobs.submit(workshop)
+    return jobs.claim(workshop)
 
 
 def hit(workshop: Workshop, host: Host, job: Job) -> None:
@@ -95,7 +85,7 @@ def test_job_that_was_hit_in_mid_flight_goes_back_at_no_cost(workshop: Workshop,
     workshop = replace(workshop, jobs=Jobs(workshop.jobs._database, boot_clock(), max_attempts=2))
     job = claimed(workshop)
     hit(workshop, host, job)
-    waits = now(workshop, job)
+    waits = jobs.found(workshop, job)
     assert (waits.state, waits.error_code, waits.progress) == ("queued", None, 0)
     assert [each.id for each in workshop.jobs.unsent(lambda _: 60.0)] == [job.id]
     assert workshop.storage.input(job.id) is not None
@@ -104,8 +94,8 @@ def test_job_that_was_hit_in_mid_flight_goes_back_at_no_cost(workshop: Workshop,
         again = claimed(workshop)
         assert (again.id, again.attempt) == (job.id, number)
         assert workshop.jobs.take_back(again)
-        assert now(workshop, job).state == ("queued" if number == 2 else "failed")
-    assert "The worker died 2 times" in (now(workshop, job).error_message or "")
+        assert jobs.found(workshop, job).state == ("queued" if number == 2 else "failed")
+    assert "The worker died 2 times" in (jobs.found(workshop, job).error_message or "")
     outcomes = [(each.outcome, each.error_code) for each in workshop.jobs.attempts(job.id)]
     assert outcomes == [("displaced", "GPU_OOM"), ("lost", None), ("lost", "PIPELINE_ERROR")]
 
@@ -116,7 +106,7 @@ def test_job_is_sent_back_a_few_times_only(workshop: Workshop, host: Host) -> No
         assert workshop.jobs.displace(job)
         job = claimed(workshop)
     hit(workshop, host, job)
-    failed = now(workshop, job)
+    failed = jobs.found(workshop, job)
     assert (failed.state, failed.error_code) == ("failed", "GPU_OOM")
     told = failed.error_message or ""
     assert (
@@ -131,7 +121,7 @@ def test_job_that_is_too_large_for_a_card_of_its_own_ends_as_gpu_oom(workshop: W
     job = claimed(workshop)
     workshop.work(job)
     own.kill()
-    assert (now(workshop, job).state, now(workshop, job).error_code) == ("failed", "GPU_OOM")
+    assert (jobs.found(workshop, job).state, jobs.found(workshop, job).error_code) == ("failed", "GPU_OOM")
 
 
 def test_cancelled_job_does_not_go_back(workshop: Workshop, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +134,7 @@ def test_cancelled_job_does_not_go_back(workshop: Workshop, host: Host, monkeypa
 
     monkeypatch.setattr(Jobs, "displace", late)
     hit(workshop, host, job)
-    assert now(workshop, job).state == "cancelled"
+    assert jobs.found(workshop, job).state == "cancelled"
 
 
 # ---- a whole site ---------------------------------------------------------------------------------------------------

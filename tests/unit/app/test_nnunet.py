@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from app.core.ledger import Database, Job, Jobs, NewJob, boot_clock
+from app.core.ledger import Database, Job, Jobs, boot_clock
 from app.core.pipelines import Pipeline
-from app.core.storage import Storage, new_job_id
+from app.core.storage import Storage
 from app.core.work import Workshop
 from farrier.models import Model, load_manifest
 from farrier.pipelines import Pipeline as Declared
 from farrier.pipelines import Places, pipeline_data
+from tests.unit.app.claimed import worked
 from tests.unit.app.places import REPOSITORY
 from tests.unit.app.running_site import FIXTURES, KNEE
 
@@ -70,17 +71,8 @@ def bring(store: Path, models: dict[Path, Model]) -> None:
 
 def ended(workshop: Workshop, scan: Path) -> Job:
     """A job of the scan, when it has ended."""
-    job_id = new_job_id()
-    workshop.storage.begin_upload(job_id).write_bytes(scan.read_bytes())
-    workshop.storage.accept_upload(job_id, ".nii.gz")
     options = {name: option.default for name, option in workshop.pipelines["nnunet"].options.items()}
-    workshop.jobs.submit(NewJob(job_id, "knee", "nnunet", "scan.nii.gz", options))
-    job = workshop.jobs.claim_next(["knee"], "me", 30)
-    assert job is not None
-    workshop.work(job)
-    done = workshop.jobs.find(job_id)
-    assert done is not None
-    return done
+    return worked(workshop, scan.read_bytes(), ".nii.gz", "nnunet", options)
 
 
 @pytest.mark.slow

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from app.core.ledger import Database, Job, Jobs, NewJob, boot_clock
+from app.core.ledger import Database, Job, Jobs, boot_clock
 from app.core.pipelines import Pipeline
-from app.core.storage import Storage, new_job_id
+from app.core.storage import Storage
 from app.core.work import Workshop
 from farrier.document import read
 from farrier.pipelines import Places, pipeline_data
 from farrier.stack import Stack
+from tests.unit.app import claimed
 from tests.unit.app.places import REPOSITORY
 from tests.unit.app.running_site import Site
 
@@ -63,16 +64,7 @@ def workshop(tmp_path: Path, database: Database, pipeline: dict[str, Any]) -> Wo
 
 
 def worked(workshop: Workshop, scan: bytes, options: dict[str, Any]) -> Job:
-    job_id = new_job_id()
-    workshop.storage.begin_upload(job_id).write_bytes(scan)
-    workshop.storage.accept_upload(job_id, ".nii")
-    workshop.jobs.submit(NewJob(job_id, "knee", "knee", "scan.nii", options))
-    job = workshop.jobs.claim_next(["knee"], "me", 10)
-    assert job is not None
-    workshop.work(job)
-    found = workshop.jobs.find(job_id)
-    assert found is not None
-    return found
+    return claimed.worked(workshop, scan, ".nii", "knee", options)
 
 
 @pytest.mark.parametrize(
