@@ -14,12 +14,12 @@ from pathlib import Path
 
 from farrier_host.gpu.places import pci_address
 
-# Those after which NVIDIA's Xid catalog asks for a reset of the card or a restart of the machine; others are a
-# program's own fault, or mended.
-GRAVE = frozenset({46, 48, 62, 64, 74, 79, 95, 119, 120, 140, 143})
-RECOVERY = (
-    154  # newer drivers say in so many words what a card needs: "… changed from 0x0 (None) to 0x1 (GPU Reset Required)"
-)
+# Those whose immediate action is RESET_GPU or RESTART_BM in NVIDIA's catalog, as of October 2025
+# (https://docs.nvidia.com/deploy/xid-errors/analyzing-xid-catalog.html); and 48, an uncorrectable memory error, for
+# which it has a workflow, and NVIDIA's own health checks a reset. Others are a program's own fault, or mended.
+GRAVE = frozenset({46, 48, 62, 64, 79, 95, 109, 110, 119, 120, 136, 140, 143, 155, 156, 158})
+# Newer drivers say in so many words what a card needs: "… changed from 0x0 (None) to 0x1 (GPU Reset Required)".
+RECOVERY = 154
 _XID = re.compile(r"NVRM: Xid \(PCI:(?P<pci>[0-9a-fA-F:]+)\): (?P<code>\d+), (?P<text>.*)")
 _LOADED = re.compile(r"NVRM: loading NVIDIA UNIX")
 _MOST = 8192  # bytes of one record of /dev/kmsg

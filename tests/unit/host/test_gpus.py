@@ -149,6 +149,8 @@ XID = "NVRM: Xid (PCI:0000:3b:00): "
     [
         ((XID + "13, pid=1, name=python, Graphics Exception",), 13, False),  # the program's own fault
         ((XID + "79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus.",), 79, True),
+        ((XID + "109, pid=1, name=python, Ch 0000000b, errorString CTX SWITCH TIMEOUT, Info 0x1",), 109, True),
+        ((XID + "94, pid=1, name=python, Contained: SM (0x1).",), 94, False),
         ((XID + "119, x", "NVRM: loading NVIDIA UNIX x86_64 Kernel Module  535.309.01"), None, False),
         ((XID + "154, GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)",), 154, True),
         (
