@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from farrier.nvidia import files
 from farrier.nvidia.decide import Driving
 from farrier.nvidia.look import Driver
-from farrier.nvidia.policy import Policy, known, matching, upstream
+from farrier.nvidia.policy import Policy, chosen_by_apt, known, matching, upstream
 from farrier.nvidia.settings import Settings
 
 
@@ -33,11 +33,12 @@ def choose(driving: Driving, driver: Driver, settings: Settings, policies: Mappi
     names, wanted = driving.packages, settings.version
     if not wanted and not settings.upgrade:
         wanted = files.pinned(driver.preferences) or ""
-    version = matching(policies[names.main], names.branch, wanted) if names.main in policies else None
+    main = policies.get(names.main)
+    version = matching(main, names.branch, wanted, upgrade=settings.upgrade) if main else None
     problems = _problems(driving, policies, wanted, version)
     if problems or version is None:
         return Chosen(tuple(problems))
-    loose = {name: str(policies[name].candidate) for name in names.loose}
+    loose = {name: str(chosen_by_apt(policies[name], upgrade=settings.upgrade)) for name in names.loose}
     kernels = (f"linux-headers-{kernel}" for kernel in driver.kernels)
     return Chosen(
         first=(*names.first, *(name for name in kernels if name in policies)),

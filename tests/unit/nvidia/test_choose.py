@@ -7,6 +7,7 @@ import pytest
 from farrier.nvidia.choose import Chosen, choose
 from farrier.nvidia.decide import decide
 from farrier.nvidia.look import System
+from farrier.nvidia.policy import chosen_by_apt, parse
 from farrier.nvidia.settings import Settings
 from tests.gpu import pci
 from tests.unit.nvidia.machines import DEBIAN, TRIXIE, UBUNTU, found, installed, policies
@@ -75,6 +76,29 @@ def test_what_is_pinned_stays_until_an_upgrade_is_asked_for() -> None:
     pin = {"preferences": "Package: x\nPin: version 535.261.03-1\n", "packages": installed()["packages"]}
     assert chosen(DEBIAN, "debian-12", Settings(), driver=pin).version == "535.261.03"
     assert chosen(DEBIAN, "debian-12", Settings(upgrade=True), driver=pin).version == "535.309.01"
+
+
+PINNED = """\
+nvidia-kernel-dkms:
+  Installed: 535.261.03-1
+  Candidate: 535.261.03-1
+  Version table:
+     580.95.05-1~bpo12+1 100
+        100 http://mirror.example.org/debian bookworm-backports/non-free amd64 Packages
+     535.309.01-0+deb12u1 500
+        500 http://mirror.example.org/debian-security bookworm-security/non-free amd64 Packages
+ *** 535.261.03-1 1001
+        500 http://mirror.example.org/debian bookworm/non-free amd64 Packages
+        100 /var/lib/dpkg/status
+     535.183.01-1 990
+        990 http://mirror.example.org/old bookworm/non-free amd64 Packages
+"""
+
+
+def test_an_upgrade_looks_past_our_own_pin_and_takes_no_step_back() -> None:
+    policy = parse(PINNED)["nvidia-kernel-dkms"]
+    assert chosen_by_apt(policy, upgrade=False) == "535.261.03-1"
+    assert chosen_by_apt(policy, upgrade=True) == "535.309.01-0+deb12u1"
 
 
 UBUNTUS = {"535": "535.288.01", "570": "570.211.01", "580": "580.173.02", "595": "595.71.05", "615": "615.36.02"}
