@@ -69,7 +69,7 @@ class Device:
         """The 64 bytes of a PCI header that lspci reads, and zeros."""
         header = struct.pack("<HHHHB", self.vendor, self.device, 0x0006, 0x0010, 0xA1)
         header += bytes([self.kind & 0xFF, self.kind >> 8 & 0xFF, self.kind >> 16])
-        return header.ljust(0x2C, b"\0").ljust(0x2C) + struct.pack("<HH", *self.subsystem).ljust(256 - 0x2C, b"\0")
+        return header.ljust(0x2C, b"\0") + struct.pack("<HH", *self.subsystem).ljust(256 - 0x2C, b"\0")
 
 
 T4 = Device(0x10DE, 0x1EB8)
@@ -85,7 +85,7 @@ BRIDGE = Device(0x8086, 0x1237, 0x060000, (0, 0))  # every machine has one
 MACHINES: dict[str, dict[str, Device]] = {
     "none": {},
     "one T4": {"0000:3b:00.0": T4},
-    "two of a kind": {"0000:3b:00.0": T4, "0000:af:00.0": T4},
+    "two of a kind": {"0000:3b:00.0": T4, "0000:5e:00.0": T4},
     "mixed": {"0000:3b:00.0": T4, "0000:af:00.0": TITAN_XP},
     "V100": {"0000:3b:00.0": V100},
     "AMD": {"0000:03:00.0": AMD},

@@ -29,6 +29,18 @@ GPU Excluded:\t No
 """
 
 
+class Runs(Protocol):
+    """A host that runs shell commands."""
+
+    def run(self, command: str, timeout: float | None = None) -> object: ...
+
+
+def load(host: Runs, folder: str) -> None:
+    """Let a driver be in a test host's kernel that says what stands in the folder; until the next reboot."""
+    over = "/proc/driver"
+    host.run(f"mountpoint -q {over} || mount -t tmpfs tmpfs {over}; ln -sfn {folder} {over}/nvidia")
+
+
 class Shown(Protocol):
     """What the driver says of a card."""
 

@@ -17,15 +17,25 @@ from testbed import serve
 from testbed.host import Host
 from tests.conftest import Boot
 from tests.e2e.site import Deploy
-from tests.gpu import archive, pci
+from tests.gpu import archive, pci, proc
+from tests.gpu.world import SECOND_T4, T4, send
 
 ROOT = Path(__file__).parents[2]
 PORT = 8697
 CARDS = [
     {"pci": "0000:3b:00.0", "model": "Tesla T4", "memory": "14G", "capability": "7.5"},
-    {"pci": "0000:af:00.0", "model": "Tesla T4", "memory": "14G", "capability": "7.5"},
+    {"pci": "0000:5e:00.0", "model": "Tesla T4", "memory": "14G", "capability": "7.5"},
 ]
-STATE = "systemctl is-system-running"
+WORKER = """\
+[Service]
+ExecStart=sleep infinity
+ExecStop=/bin/sh -c "systemctl is-system-running >/var/tmp/stopped"
+"""
+BELL = "[Socket]\nListenDatagram=/run/uses-gpu\n"
+UNITS = {
+    "nvidia_units": ["uses-gpu.service", "not-deployed-yet@0.service"],
+    "nvidia_sockets": ["uses-gpu.socket", "not-deployed-yet@0.socket"],
+}
 PINNED = "apt-get -s -o Debug::NoLocking=1 dist-upgrade | grep -E '^Inst (nvidia|libnvidia|libcuda|linux)'"
 
 
@@ -115,16 +125,47 @@ def test_second_run_changes_nothing(host: Host) -> None:
 
 
 @pytest.mark.slow
+def test_a_reboot_that_somebody_refuses_leaves_all_as_it_was(host: Host) -> None:
+    before = boot_of(host)
+    units = {"uses-gpu.socket": BELL.encode(), "uses-gpu.service": WORKER.encode()}
+    send(host, units, "/etc/systemd/system", then=f"systemctl daemon-reload && systemctl start {' '.join(units)}")
+    backup = "systemd-inhibit --what=shutdown --mode=block --why='the nightly backup' sleep infinity"
+    host.run(f"systemd-run -q --unit=backup {backup}")
+    done = deploy(host, nvidia_reboot="auto", **UNITS)
+    host.run("systemctl stop backup")
+    assert done.code != 0, done.output[-3000:]
+    assert "not rebooted: somebody's work keeps the host from going down" in " ".join(done.output.split())
+    assert "the nightly backup" in done.output
+    assert boot_of(host) == before
+    assert host.run("cat /var/tmp/stopped").returncode == 0, "it was stopped, so that its own work locks nobody out"
+    assert host.run("systemctl is-active uses-gpu.service uses-gpu.socket").stdout == "active\nactive\n"
+
+
+@pytest.mark.slow
 def test_a_reboot_that_is_allowed_waits_for_the_cards(host: Host) -> None:
     before = boot_of(host)
-    host.run(f"systemd-run -q --unit=uses-gpu -p ExecStop='/bin/sh -c \"{STATE} >/var/tmp/stopped\"' sleep infinity")
-    units = ["uses-gpu.service", "not-deployed-yet@0.service"]
-    done = deploy(host, nvidia_reboot="auto", nvidia_reboot_timeout=60, nvidia_units=units)
+    host.run("rm /var/tmp/stopped")
+    done = deploy(host, nvidia_reboot="auto", nvidia_reboot_timeout=60, **UNITS)
     assert done.code == 0, done.output[-3000:]
     assert boot_of(host) != before
     driver_of_hosts.await_running(host)
     assert host.run("nvidia-smi --list-gpus | grep -c '^GPU '").stdout == "2\n"
     assert host.run("cat /var/tmp/stopped").stdout.strip() in ("running", "degraded"), "stopped only by the reboot"
+
+
+@pytest.mark.slow
+def test_a_driver_that_works_is_left_alone_until_it_is_to_be_replaced(host: Host) -> None:
+    host.run("rm /etc/apt/preferences.d/farrier-nvidia; apt-mark unhold linux-{image,headers}-amd64")
+    load(host, "535.900.01")
+    left = deploy(host)
+    assert (left.code, left.changed) == (0, 0), left.output[-3000:]
+    assert "driver 535.900.01 works and is not Farrier's: left alone (nvidia_replace: true puts it" in left.output
+    taken = deploy(host, nvidia_replace=True)
+    assert taken.code == 0, taken.output[-3000:]
+    assert "Pin: version 535.900.01-1" in host.run("cat /etc/apt/preferences.d/farrier-nvidia").stdout
+    assert host.run("apt-mark showhold").stdout.split() == ["linux-headers-amd64", "linux-image-amd64"]
+    again = deploy(host)
+    assert (again.code, again.changed) == (0, 0), again.output[-3000:]
 
 
 @pytest.mark.slow
@@ -134,6 +175,42 @@ def test_a_newer_kernel_that_came_all_the_same_closes_the_gate(host: Host) -> No
     done = deploy(host, nvidia_reboot="auto")
     assert done.code != 0, done.output[-3000:]
     assert f"kernel {archive.NEXT_KERNEL} has no module of driver 535.900.01" in done.output
+
+
+@pytest.mark.slow
+def test_an_upgrade_takes_driver_kernel_and_headers_in_one_go(host: Host) -> None:
+    host.run("rm /etc/break-build")
+    load(host, "535.900.01")
+    done = deploy(host, nvidia_version="", nvidia_upgrade=True)
+    assert done.code == 0, done.output[-3000:]
+    kernels = (archive.KERNEL, archive.NEXT_KERNEL)
+    built = [f"nvidia-current/535.900.02, {kernel}, x86_64: installed" for kernel in kernels]
+    assert host.run("dkms status").stdout.splitlines() == built
+    versions = host.run(
+        "dpkg-query -W -f '${Version}\\n' linux-image-amd64 linux-headers-amd64 libcuda1"
+    ).stdout.split()
+    assert versions == [archive.NEW, "9:2", "9:2"]
+    assert host.run("apt-mark showhold").stdout.split() == ["linux-headers-amd64", "linux-image-amd64"]
+    told = " ".join(done.output.split())
+    assert told.count("the kernel runs driver 535.900.01, the libraries are 535.900.02: every program that") == 1
+    load(host, "535.900.02")
+    again = deploy(host, nvidia_version="")
+    assert (again.code, again.changed) == (0, 0), again.output[-3000:]
+
+
+@pytest.mark.slow
+def test_one_exact_version_comes_also_where_that_is_a_step_back(host: Host) -> None:
+    done = deploy(host, nvidia_version="535.900.01")
+    assert done.code == 0, done.output[-3000:]
+    assert host.run("dpkg-query -W -f '${Version}' nvidia-kernel-dkms").stdout == archive.OLD
+    assert "the kernel runs driver 535.900.02, the libraries are 535.900.01" in " ".join(done.output.split())
+
+
+def load(host: Host, version: str) -> None:
+    """Let the kernel have this driver, which drives both cards."""
+    folder = f"/run/driver-{version}"
+    send(host, {path: text.encode() for path, text in proc.tree((T4, SECOND_T4), version, is_open=False)}, folder)
+    proc.load(host, folder)
 
 
 def boot_of(host: Host) -> str:
