@@ -150,9 +150,9 @@ class _Search:
         fits = [card for card in self.cards if suits(card, gpus) and free[card.index] >= (gpus.memory or card.memory)]
         if wanted is not None:
             yield from [wanted] if set(wanted) <= set(fits) else []
-        elif gpus.memory is None:
+            return
+        if gpus.memory is None:
             fits.sort(key=lambda card: (capability_key(card.capability), card.memory, card.index))
-            yield from islice(combinations(fits, gpus.number), _CHOICES)
         else:
             fits.sort(key=lambda card: (free[card.index], capability_key(card.capability), -card.index))
-            yield from islice(combinations(fits, gpus.number), _CHOICES)
+        yield from islice(combinations(fits, gpus.number), _CHOICES)

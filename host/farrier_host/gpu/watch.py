@@ -14,7 +14,7 @@ from farrier_host.gpu.kernel import KernelLog, Xids
 from farrier_host.gpu.places import Places, declared_cards, read_json, replace
 from farrier_host.gpu.state import Seen, problems, state_of
 
-_EVERY = 1.0  # seconds
+EVERY = 1.0  # seconds
 _TEXTFILE_EVERY = 5.0  # seconds; Prometheus asks less often
 
 
@@ -24,7 +24,7 @@ def watch(places: Places) -> None:
     while True:
         started = time.monotonic()
         watcher.look()
-        time.sleep(max(0.0, _EVERY - (time.monotonic() - started)))
+        time.sleep(max(0.0, EVERY - (time.monotonic() - started)))
 
 
 class Watcher:
@@ -40,7 +40,7 @@ class Watcher:
 
     def look(self) -> None:
         """Look once, for at most a second, and write what was seen."""
-        self._driver.look(_EVERY)
+        self._driver.look(EVERY)
         for record in self._log.records():
             self._xids.take(record)
         state = state_of(self._seen())

@@ -109,10 +109,8 @@ def test_a_ledger_that_stays_locked_is_left_alone(upgrade: Upgrade) -> None:
     upgrade.add()
     with closing(sqlite3.connect(upgrade.ledger / "ledger.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        began = time.monotonic()
         with pytest.raises(Failed, match=r"kept the ledger locked for 0\.3 s"):
             upgrade.run(busy=0.3)
-        assert time.monotonic() - began < 5
         other.execute("ROLLBACK")
     assert upgrade.schema() == SCHEMA
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from pathlib import Path
 
 import psycopg
@@ -61,10 +60,8 @@ def test_a_ledger_that_stays_locked_is_left_alone(upgrade: Upgrade, postgres: Se
     assert upgrade.server is not None
     with psycopg.connect(postgres.login(str(upgrade.server.database))) as other:
         other.execute("LOCK TABLE jobs")
-        began = time.monotonic()
         with pytest.raises(Failed, match=r"used the ledger for 0\.3 s.*pg_stat_activity.*The ledger is as it was"):
             upgrade.run(busy=0.3)
-        assert time.monotonic() - began < 10
     assert upgrade.schema() == SCHEMA
 
 

@@ -218,16 +218,16 @@ def test_timeout_kills_the_whole_process_group(make: Make) -> None:
     with pytest.raises(StepError, match=r"within 1\.5 s") as raised:
         run(call)
     assert raised.value.code == "TIMEOUT"
-    assert time.monotonic() - began < 6
-    wait_for(lambda: _all_gone(call.work), "the end of the step and its child", 5)
+    assert time.monotonic() - began < 60
+    wait_for(lambda: _all_gone(call.work), "the end of the step and its child")
 
 
 def test_child_that_a_step_leaves_behind_is_ended_and_not_waited_for(make: Make) -> None:
     call = make(FAMILY + f"    {END}")
     began = time.monotonic()
     assert run(call)[0] == {"ok": True}
-    assert time.monotonic() - began < 10
-    wait_for(lambda: _all_gone(call.work), "the end of the step's child", 5)
+    assert time.monotonic() - began < 60
+    wait_for(lambda: _all_gone(call.work), "the end of the step's child")
 
 
 DESERTER = """
@@ -244,14 +244,14 @@ def test_child_that_left_the_process_group_is_gone_when_the_step_is(make: Make, 
     with suppress(StepStopped, StepError):
         run(call, stop=(call.work / "pids").exists)
     assert _all_gone(call.work)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 def test_stop_kills_the_step(make: Make) -> None:
     call = make(FAMILY + "    time.sleep(600)")
     with pytest.raises(StepStopped):
         run(call, stop=(call.work / "pids").exists)
-    wait_for(lambda: _all_gone(call.work), "the end of the step and its child", 5)
+    wait_for(lambda: _all_gone(call.work), "the end of the step and its child")
 
 
 def test_step_dies_with_its_worker_and_takes_its_children_along(make: Make) -> None:

@@ -103,7 +103,7 @@ def test_step_of_a_job_that_was_taken_away_is_killed_and_leaves_nothing(workshop
     timer.start()
     began = time.monotonic()
     workshop.work(job)  # the step itself would never end
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 50
     timer.join()
     pid = (tmp_path / "starts").read_text().strip()
     wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the step's end", 5)

