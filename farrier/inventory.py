@@ -45,8 +45,8 @@ def _pointed(problem: Problem, inventory: Path, host: str, root: Path) -> Proble
     if problem.file != f"inventory variables of {host}":
         return problem
     key = [int(index) if index else name for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", problem.key)]
-    for group in (_of_host, _of_groups):
-        found = [place for place in group(inventory, host, root) if _holds(place, key[:1])]
+    for places in (_of_host(inventory, host, root), _of_groups(inventory, root)):
+        found = [place for place in places if _holds(place, key[:1])]
         if len(found) == 1:
             document, inside = found[0]
             return Problem(document.name, document.line([*inside, *key]), problem.key, problem.message)
@@ -66,8 +66,7 @@ def _of_host(inventory: Path, host: str, root: Path) -> Iterator[Place]:
         )
 
 
-def _of_groups(inventory: Path, host: str, root: Path) -> Iterator[Place]:
-    del host
+def _of_groups(inventory: Path, root: Path) -> Iterator[Place]:
     folder = inventory if inventory.is_dir() else inventory.parent
     for group in sorted({path.stem for path in (folder / "group_vars").glob("*")}):
         yield from _files(inventory, f"group_vars/{group}", root)

@@ -44,8 +44,8 @@ def deploy(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     variables: dict[str, str | bool] = {"farrier_who": who()}
     variables |= {"farrier_reason": reason} if reason else {}
     variables |= {"farrier_workers": "wait" if wait else "now"} if wait or now else {}
-    view = View(sys.stderr if as_json else sys.stdout)
     variables |= {"farrier_for": lasts} if lasts else {}
+    view = View(sys.stderr if as_json else sys.stdout)
     play = Play("site.yml", inventory, limit, tags or None, check=check, variables=variables)
     done = watched(play, view, "deploy", verbose=verbose)
     result = _result(done)
