@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from farrier.nvidia.host import declared
 from farrier.plan.model import Plan
 
 _HOME = "/opt/farrier/host"
@@ -115,7 +116,7 @@ AccuracySec=1s
 def tool_files(root: Path, plan: Plan) -> dict[str, dict[str, str]]:
     """Content and mode by path on the host: from the repository at `root`, and launchers of the stacks' commands."""
     contact = {"/etc/farrier/contact": {"content": f"{plan.contact}\n", "mode": "0644"}}
-    return programs(root) | contact | dict(_launchers(plan))
+    return programs(root) | contact | declared(plan) | dict(_launchers(plan))
 
 
 def programs(root: Path) -> dict[str, dict[str, str]]:

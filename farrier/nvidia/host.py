@@ -1,4 +1,4 @@
-"""What of the cards is written on a host that has some for its stacks: which they are, and the watcher's unit."""
+"""What is written of the cards: on every host which they are, and where it has some, the watcher's unit."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ DECLARED = "/etc/farrier/gpus.json"
 WATCHER = "farrier-gpus.service"
 
 
+def declared(plan: Plan) -> dict[str, dict[str, str]]:
+    """Content and mode by path. Also for a host without cards: a watcher of those it had ends by it."""
+    cards = json.dumps([card.model_dump(mode="json") for card in plan.gpus], indent=2) + "\n"
+    return {DECLARED: {"content": cards, "mode": "0644"}}
+
+
 def gpu_files(root: Path, plan: Plan) -> dict[str, dict[str, str]]:
-    """Content and mode by path; the unit's text is in the repository at `root`. Empty for a host without cards."""
+    """The same of the watcher's unit; its text is in the repository at `root`. Empty for a host without cards."""
     if not plan.gpus:
         return {}
-    cards = json.dumps([card.model_dump(mode="json") for card in plan.gpus], indent=2) + "\n"
     unit = (root / "systemd" / f"{WATCHER}.j2").read_text(encoding="utf-8")
-    texts = {DECLARED: cards, f"/etc/systemd/system/{WATCHER}": unit}
-    return {path: {"content": text, "mode": "0644"} for path, text in texts.items()}
+    return {f"/etc/systemd/system/{WATCHER}": {"content": unit, "mode": "0644"}}

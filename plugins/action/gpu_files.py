@@ -1,4 +1,4 @@
-"""Write which cards a host has for its stacks, and the watcher's unit: one module call."""
+"""Write the unit of the cards' watcher: one module call."""
 
 from __future__ import annotations
 

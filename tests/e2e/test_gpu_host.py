@@ -167,3 +167,16 @@ def test_the_end_of_its_time_frees_the_cards_also_of_a_worker_that_sleeps(gpu_si
     gpu_site.run("farrier-release rollback knee")
     gpu_site.wait_until_serving()
     gpu_site.wait_for(gpu_site.submit())
+
+
+def test_cards_that_the_inventory_takes_back_are_nobodys_business_any_more(gpu_site: Site, cards_tree: Path) -> None:
+    with edited(cards_tree) as services:
+        services["worker"]["gpus"]["without"] = "cpu"
+        del services["web"]["gpus"]
+    done = deploy(gpu_site.host, "-e", json.dumps({"farrier_stacks": ["knee"]}), tree=cards_tree)
+    assert done.code == 0, done.output[-4000:]
+    gpu_site.until(lambda: "no GPU" in gpu_site.run("farrier-gpus"), "the watcher has ended")
+    assert gpu_site.run("systemctl show -P Result -P ActiveState farrier-gpus").split() == ["success", "inactive"]
+    with gpu_site.client() as client:
+        assert not [name for name in client.get("/health/ready").json()["checks"] if name.startswith("gpu")]
+    gpu_site.wait_for(gpu_site.submit())

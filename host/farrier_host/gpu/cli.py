@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _show(places: Places, *, as_json: bool) -> int:
-    if not declared_cards(places) and not places.state.exists():
+    if not declared_cards(places):
         print("{}" if as_json else "the inventory gives this host no GPU (farrier_gpus)")
         return WELL
     state = read_json(places.state) or None

@@ -19,12 +19,15 @@ _TEXTFILE_EVERY = 5.0  # seconds; Prometheus asks less often
 
 
 def watch(places: Places) -> None:
-    """Look for ever. Systemd ends and restarts it."""
+    """Look, as long as the inventory gives this host a card; then what was told of them is taken away."""
     watcher = Watcher(places)
-    while True:
+    while declared_cards(places):
         started = time.monotonic()
         watcher.look()
         time.sleep(max(0.0, EVERY - (time.monotonic() - started)))
+    print("the inventory gives this host no GPU any more (farrier_gpus)", flush=True)
+    for path in (places.state, places.textfiles / prometheus.NAME):
+        path.unlink(missing_ok=True)
 
 
 class Watcher:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,9 @@ class Watched:
         return Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    folder = tmp_path_factory.mktemp("cards")
+@contextmanager
+def watcher(folder: Path) -> Iterator[Watched]:
+    """A watcher of the cards that the folder shows."""
     places = {"RUN": "run", "TEXTFILES": "text", "SYSFS": "sys", "DECLARED": "gpus.json"}
     variables = environment(folder) | {f"FARRIER_GPU_{name}": str(folder / path) for name, path in places.items()}
     for name in ("run", "text"):
@@ -72,7 +73,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     put(folder, WELL)
     with subprocess.Popen([*COMMAND, "watch"], env=variables, start_new_session=True) as process:
         yield Watched(folder, variables, process.pid)
-        os.killpg(process.pid, signal.SIGKILL)  # with a child that may hang
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with a child that may hang
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    with watcher(tmp_path_factory.mktemp("cards")) as watched:
+        yield watched
 
 
 @pytest.fixture
@@ -183,6 +191,18 @@ def test_a_text_file_that_cannot_be_written_keeps_nobody_from_watching(watched: 
     watched.show(WELL)
     watched.until(lambda state: not problems(state))
     exported.rmdir()
+
+
+def test_cards_that_the_inventory_takes_back_are_watched_no_more(tmp_path: Path) -> None:
+    with watcher(tmp_path) as watched:
+        exported, state = tmp_path / "text" / "farrier_gpus.prom", tmp_path / "run" / "state.json"
+        watched.until(lambda _: exported.exists() and state.exists())
+        (tmp_path / "gpus.json").write_text("[]")
+        assert os.waitpid(watched.pid, 0)[1] == 0
+        assert not exported.exists()
+        assert not state.exists()
+        told = watched.run()
+        assert (told.returncode, told.stdout) == (0, "the inventory gives this host no GPU (farrier_gpus)\n")
 
 
 def test_a_machine_without_the_library_is_told_so() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from farrier.nvidia.host import gpu_files
+from farrier.nvidia.host import declared, gpu_files
 from farrier.nvidia.look import Look
 from farrier.nvidia.task import Task
 from farrier.plan.model import Front, GpuCard, HostPlan, Plan
@@ -80,11 +80,12 @@ def plan(*cards: GpuCard) -> Plan:
 
 
 def test_the_host_is_told_which_cards_it_has_and_watches_them() -> None:
-    files = gpu_files(ROOT, plan(CARD))
-    (card,) = json.loads(files["/etc/farrier/gpus.json"]["content"])
+    (card,) = json.loads(declared(plan(CARD))["/etc/farrier/gpus.json"]["content"])
     assert (card["index"], card["pci"], card["memory"]) == (0, "0000:3b:00.0", 14 * 2**30)
-    assert "farrier-gpus watch" in files["/etc/systemd/system/farrier-gpus.service"]["content"]
+    (unit,) = gpu_files(ROOT, plan(CARD)).values()
+    assert "farrier-gpus watch" in unit["content"]
 
 
-def test_a_host_without_cards_for_us_is_told_nothing() -> None:
+def test_a_host_without_cards_for_us_is_told_so_and_has_no_watcher() -> None:
+    assert json.loads(declared(plan())["/etc/farrier/gpus.json"]["content"]) == []
     assert gpu_files(ROOT, plan()) == {}
