@@ -68,13 +68,15 @@ def _health(state: Mapping[str, Any]) -> str:
 
 
 def notes(found: Mapping[str, Answer]) -> Iterator[str]:
-    """What does not fit into the table: who follows later, which unit went back alone, why a release was taken back."""
+    """What does not fit into the table: who follows later, what went back and why, what is not proven yet."""
     for host, answer in found.items():
         for stack, state in ((answer.answer or {}) if not answer.error else {}).items():
             for each in state.get("followers") or ():
                 yield f"{host} {stack}: {follower(each)}"
             for unit, why in (state.get("alone") or {}).items():
                 yield f"{host} {stack}: {unit} went back alone: {str(why).partition(chr(10))[0]}"
+            if state.get("unproven"):
+                yield f"{host} {stack}: {state['unproven']}"
             if ";" in str((state.get("box") or {}).get("text")):  # it is near, and there is something to do
                 yield f"{host} {stack}: {state['box']['text']}"
             if state.get("message"):

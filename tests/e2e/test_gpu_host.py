@@ -39,10 +39,11 @@ pytestmark = pytest.mark.slow
 
 @contextmanager
 def edited(tree: Path) -> Iterator[dict[str, Any]]:
-    """The services of the stack file, to be changed."""
+    """The services of the stack file, to be changed; a proof that waits for a job has 20 s."""
     file = tree / "stacks" / "knee" / "stack.yml"
     told = yaml.safe_load(file.read_text())
     yield told["services"]
+    told["verify"] = [step | ({"within": "20s"} if "until" in step else {}) for step in told["verify"]]
     file.write_text(yaml.safe_dump(told, sort_keys=False))
 
 
@@ -140,6 +141,28 @@ def test_jobs_wait_for_the_card_that_somebody_else_fills_and_all_are_done(gpu_si
         print(f"the first of {MANY} jobs began {time.monotonic() - left:.1f} s after the card was free")
         site.until(lambda: states() == {"complete": MANY}, "all are done", within=300)
     assert site.run("systemctl show -P NRestarts knee-worker@0").strip() == "0"
+
+
+def test_a_deploy_while_somebody_else_fills_the_card_is_proven_when_they_leave(
+    gpu_site: Site, cards_tree: Path
+) -> None:
+    site = gpu_site
+    foreign = int(site.run("systemd-run -q --uid=nobody --unit=matlab sleep 900; systemctl show -P MainPID matlab"))
+    show(site.host, WELL.with_process(T4.pci, foreign, int(0.9 * T4.total)))
+    site.until(lambda: "matlab" in site.run("farrier-gpus"), "the watcher sees who came")
+    with edited(cards_tree) as services:
+        services["worker"]["environment"] = {"COLOUR": "blue"}
+    done = brought(site.host, cards_tree)
+    assert "web and queue proven" in done.output
+    site.until(lambda: "waiting for GPU 0" in json.dumps(site.statuses()["units"]), "the proof's job waits")
+    site.run("sleep 25")  # longer than the proof has time for, were it not held
+    assert (site.statuses()["proven"], site.statuses()["alone"]) == (False, {})
+    assert "no worker was free for a real job yet" in site.run("farrier-release status knee")
+    site.run("systemctl stop matlab")
+    show(site.host, WELL)
+    site.until(lambda: site.statuses()["proven"], "a real job is proven")
+    assert site.statuses()["alone"] == {}
+    assert "COLOUR=blue" in environment(site, "knee-worker@0")
 
 
 def test_a_worker_that_sleeps_gives_its_card_back_and_has_it_again_when_it_wakes(gpu_site: Site) -> None:

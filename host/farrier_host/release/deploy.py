@@ -19,7 +19,7 @@ from farrier_host.release.state import State
 from farrier_host.release.systemd import Failed
 from farrier_host.release.transaction import Transaction
 from farrier_host.release.verify import Verifier, VerifyFailed
-from farrier_host.release.workers import is_taken, told
+from farrier_host.release.workers import all_taken, may_wait, told
 from farrier_host.timebox import store as timebox
 
 Say = Callable[[str], None]
@@ -206,30 +206,32 @@ class Deployer:
         now = state.load(self.layout, self.stack)
         if now.active is None:
             return []
-        is_busy = bool(now.followers) or self._all_busy()
+        is_busy = bool(now.followers) or all_taken(self._workers())
         lines: list[str] = []
 
         def say(line: str) -> None:
             lines.append(line)
             self.say(line)
 
-        steps = Verifier(self.layout, self.stack, now.active, say).run(as_far_as_queue=is_busy)
+        verifier = Verifier(self.layout, self.stack, now.active, say)
+        verifier.is_stuck = lambda: may_wait(self._workers(), verifier.values)
+        steps = verifier.run(as_far_as_queue=is_busy)
         many = f"{steps} {'step' if steps == 1 else 'steps'}"
         shown = lines if self.order.verify else []  # whoever asks for the proof wants to see it
-        if not is_busy:
+        if verifier.reached_jobs:
             self.transaction.note_proven()
             return [*shown, f"{self.stack}: {many}, all as they should be"]
         return [
             *shown,
-            f"{self.stack}: web and queue proven ({many}); every worker has a job in hand, or waits for a GPU",
+            f"{self.stack}: web and queue proven ({many}); their workers have jobs in hand, or wait for a GPU",
         ]
 
-    def _all_busy(self) -> bool:
-        """Whether the stack has workers, and each of them works on a job or waits for a GPU."""
+    def _workers(self) -> list[str]:
+        """What the stack's workers say that they do."""
         release = state.load(self.layout, self.stack).active
         wanted = files.of_release(self.layout, self.stack, release)
         workers = [unit for unit in wanted.instances() if wanted.change_of(unit) == "follow"]
-        return bool(workers) and all(is_taken(seen.status) for seen in systemd.look(workers).values())
+        return [seen.status for seen in systemd.look(workers).values()]
 
     def _processes(self) -> dict[str, str]:
         """The invocation of each unit of the stack that is up."""

@@ -15,7 +15,7 @@ from farrier_host.release.state import State
 from farrier_host.release.systemd import Failed, Seen
 from farrier_host.release.transaction import Transaction
 from farrier_host.release.verify import Verifier, VerifyFailed
-from farrier_host.release.workers import ENDS, Workers, has_dozed, has_moved, is_broken, job_of
+from farrier_host.release.workers import ENDS, Workers, has_dozed, has_moved, is_broken, job_of, may_wait
 
 _PAUSE = 1.0  # seconds between two looks
 
@@ -82,12 +82,10 @@ class Follower:
                 self.transaction.save(replace(now, proven=True))
 
     def _is_held(self, verifier: Verifier, release: str) -> bool:
-        """Whether every worker has another job than the proof's in hand; the proof's is the next in the queue."""
+        """Whether the proof's job may wait for a worker that has another one in hand, or that waits for a GPU."""
         if not self._is_ours(state.load(self.layout, self.stack)):
             return False
-        ours = {str(value) for body in verifier.saved.values() if isinstance(body, dict) for value in body.values()}
-        jobs = [job_of(seen.status) for seen in systemd.look(self._workers(release)).values()]
-        return bool(jobs) and all(job and job not in ours for job in jobs)
+        return may_wait([seen.status for seen in systemd.look(self._workers(release)).values()], verifier.values)
 
     def _workers(self, release: str) -> list[str]:
         wanted = files.of_release(self.layout, self.stack, release)

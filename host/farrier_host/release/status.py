@@ -18,6 +18,8 @@ from farrier_host.release.workers import told
 from farrier_host.timebox import store
 from farrier_host.timebox.box import Box, asked, until
 
+_UNPROVEN = "no worker was free for a real job yet; it is proven by itself when one is"
+
 
 def known(layout: Layout, stack: str) -> state.State:
     """The state of a stack that is here; Refused for another one."""
@@ -39,6 +41,7 @@ def collect(layout: Layout, stack: str) -> dict[str, Any]:
         "box": _box(layout, stack, box) if box else None,
         "units": [_unit(unit, each, now, asleep=unit in asleep) for unit, each in seen.items()],
         "ready": bool(now.active) and all(gate.is_ready(each["socket"], each["path"]) for each in plan["gates"]),
+        "unproven": _UNPROVEN if now.active and now.is_settled and not (now.proven or now.followers) else "",
         "followers": sorted(followers, key=lambda each: each["unit"]),
     }
 
@@ -78,6 +81,8 @@ def as_text(stack: str, status: dict[str, Any], *, is_whole: bool) -> str:
     end = f", {status['box']['text']}" if status["box"] else ""
     lines = [f"{stack}: {status['active'] or 'nothing'} is live, {since}{ready}{end}"]
     lines += [f"  {line}" for line in (message if is_whole else message[:1])]
+    if status["unproven"]:
+        lines.append(f"  {status['unproven']}")
     for unit in status["units"]:
         behind = f"  [release {unit['release']}]" if unit["release"] != status["active"] else ""
         lines.append(f"  {unit['unit']:<36} {unit['state']:<12} {unit['since']:<24} {unit['note']}{behind}".rstrip())

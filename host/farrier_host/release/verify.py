@@ -18,11 +18,16 @@ from farrier_host.release.layout import Layout
 _REQUEST_LIMIT = 30.0  # seconds for one request
 _GATE_LIMIT = 5.0
 _PAUSE = 0.5
+_STUCK = 15.0  # seconds for which no worker is free for a step's job, before its proof is left for later
 RIGHT, WRONG, WAITING = "right", "wrong", "waiting"
 
 
 class VerifyFailed(Exception):
     """A step got another answer than the stack file asks for. The text says which, and what came."""
+
+
+class _Stuck(Exception):
+    """No worker is free for the job that a step waits for."""
 
 
 @dataclass(frozen=True)
@@ -43,25 +48,43 @@ class Verifier:
         self.token = layout.credential(stack, "verify-token").read_text(encoding="utf-8").strip()
         self.saved: dict[str, Any] = {}
         self.is_held: Callable[[], bool] = lambda: False  # while it is, a step that waits has all its time before it
+        self.is_stuck: Callable[[], bool] = lambda: False  # where that lasts, the proof ends at the queue
+        self.reached_jobs = True
+
+    @property
+    def values(self) -> set[str]:
+        """What saved answers said; ids of the proof's own jobs are among it."""
+        return {str(value) for body in self.saved.values() if isinstance(body, dict) for value in body.values()}
 
     def run(self, *, as_far_as_queue: bool = False) -> int:
-        """Run every step; the number of steps. Raises VerifyFailed at the first that is not as it should be.
+        """Run the steps; how many there were. Raises VerifyFailed at the first that is not as it should be.
 
         `as_far_as_queue`: no worker is free just now, so that no step waits for a job's end, and what comes after such
-        a step is left out but for its cleaning up.
+        a step is left out but for its cleaning up; `reached_jobs` is False then. So it is where `is_stuck` lasts.
         """
-        steps = queue_steps(self.plan["verify"]) if as_far_as_queue else self.plan["verify"]
-        for step in steps:
-            started = time.monotonic()
-            path = fill_in(step["path"], self.saved)
-            answer = self._step(step, path)
-            self.say(f"{step['method']} {path} → {answer.status} ({time.monotonic() - started:.1f} s)")
-            if step["save"]:
-                self.saved[step["save"]] = answer.body
-        return len(steps)
+        self.reached_jobs = not as_far_as_queue
+        left, done = queue_steps(self.plan["verify"]) if as_far_as_queue else self.plan["verify"], 0
+        while left:
+            step, *left = left
+            try:
+                self._one(step)
+                done += 1
+            except _Stuck:
+                self.say("no worker is free for it: that is proven later")
+                self.reached_jobs, left = False, _deletions(left)
+        return done
+
+    def _one(self, step: dict[str, Any]) -> None:
+        started = time.monotonic()
+        path = fill_in(step["path"], self.saved)
+        answer = self._step(step, path)
+        self.say(f"{step['method']} {path} → {answer.status} ({time.monotonic() - started:.1f} s)")
+        if step["save"]:
+            self.saved[step["save"]] = answer.body
 
     def _step(self, step: dict[str, Any], path: str) -> Answer:
         deadline, shown = time.monotonic() + step["within"], ""
+        free = time.monotonic()  # when a worker was, the last time
         while True:
             if step["until"] and self.is_held():
                 deadline = time.monotonic() + step["within"]
@@ -78,6 +101,9 @@ class Verifier:
             if so_far != shown:
                 self.say(f"  … {step['method']} {path}: {so_far}")
                 shown = so_far
+            free = free if self.is_stuck() else time.monotonic()
+            if time.monotonic() - free > _STUCK:
+                raise _Stuck
             time.sleep(_PAUSE)
 
     def _unready(self) -> str:
@@ -110,7 +136,11 @@ def queue_steps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The steps that need no worker: the first that waits asks once, and of those after it the deletions are left."""
     wait = next((index for index, step in enumerate(steps) if step["until"]), len(steps))
     asked = [step | {"until": {}} for step in steps[wait : wait + 1]]
-    return [*steps[:wait], *asked, *(step for step in steps[wait + 1 :] if step["method"] == "DELETE")]
+    return [*steps[:wait], *asked, *_deletions(steps[wait + 1 :])]
+
+
+def _deletions(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [step for step in steps if step["method"] == "DELETE"]
 
 
 def multipart(name: str, content: bytes, boundary: str) -> tuple[bytes, dict[str, str]]:

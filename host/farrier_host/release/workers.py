@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,6 +33,19 @@ def job_of(status: str) -> str:
 def is_taken(status: str) -> bool:
     """Whether a worker says that it has a job in hand, or that it waits for a GPU: another job would have to wait."""
     return bool(job_of(status)) or status.startswith("waiting for GPU")
+
+
+def all_taken(statuses: Collection[str]) -> bool:
+    """Whether there are workers, and none of them could begin a job."""
+    return bool(statuses) and all(map(is_taken, statuses))
+
+
+def may_wait(statuses: Collection[str], jobs: Collection[str]) -> bool:
+    """Whether one of these jobs may wait for a worker that is taken: there is such a one, and none has it in hand.
+
+    Not each worker serves each queue, and one that is idle begins what it serves within a second or two.
+    """
+    return any(map(is_taken, statuses)) and not any(job_of(status) in jobs for status in statuses)
 
 
 def has_moved(entry: Mapping[str, str], now: Seen) -> bool:

@@ -213,6 +213,7 @@ STATE: dict[str, Any] = {
     ],
     "followers": [FOLLOWER],
     "alone": {"demo-worker@1.service": "it does not start\njournal"},
+    "unproven": "no worker was free",
     "message": "release 3-c was taken back\njournal",
 }
 
@@ -225,6 +226,7 @@ def test_status_has_a_row_for_each_service() -> None:
     assert list(notes({"pegasus": Answer(0, {"demo": STATE}, "")})) == [
         "pegasus demo: demo-worker@0 follows when job 4711 ends",
         "pegasus demo: demo-worker@1.service went back alone: it does not start",
+        "pegasus demo: no worker was free",
         "pegasus demo: release 3-c was taken back",
     ]
 

@@ -9,7 +9,18 @@ import pytest
 from farrier_host.release.bells import ASLEEP, sleepers
 from farrier_host.release.files import FileSet
 from farrier_host.release.systemd import Seen
-from farrier_host.release.workers import ENDS, STARTS, has_dozed, has_moved, is_broken, is_taken, job_of, told
+from farrier_host.release.workers import (
+    ENDS,
+    STARTS,
+    all_taken,
+    has_dozed,
+    has_moved,
+    is_broken,
+    is_taken,
+    job_of,
+    may_wait,
+    told,
+)
 
 WAITS = "waiting for GPU 0: 11 GB held by my job 7 (PID 4711, alice, no unit of ours)"
 ASKED = {"invocation": "a", "restarts": "1", "job": "4711", "since": "", "then": STARTS}
@@ -49,6 +60,23 @@ def test_the_job_is_read_from_the_units_status(status: str, job: str) -> None:
 @pytest.mark.parametrize(("status", "taken"), [("job 4711", True), (WAITS, True), ("idle", False), ("", False)])
 def test_a_worker_that_waits_for_a_card_takes_no_further_job(status: str, taken: bool) -> None:
     assert is_taken(status) is taken
+
+
+@pytest.mark.parametrize(
+    ("statuses", "taken", "waits"),
+    [
+        ([], False, False),
+        (["idle"], False, False),
+        ([WAITS], True, True),
+        (["job 4711"], True, True),
+        (["job ours"], True, False),
+        ([WAITS, "idle"], False, True),  # which of them serves our queue is not known
+        ([WAITS, "job ours"], True, False),
+        (["asleep", ""], False, False),
+    ],
+)
+def test_a_job_may_wait_for_a_worker_that_others_keep(statuses: list[str], taken: bool, waits: bool) -> None:
+    assert (all_taken(statuses), may_wait(statuses, {"ours", "queued"})) == (taken, waits)
 
 
 STATES = {
