@@ -51,7 +51,7 @@ def steady_posts(site: Site, rate: float) -> Iterator[Posts]:
         try:
             with site.client() as client:
                 answer: httpx.Response | Exception = client.post("/upload", files={"file": (PHANTOM.name, scan)})
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, OSError) as error:
             answer = error
         posts.note(time.monotonic() - started, answer)
 

@@ -54,18 +54,21 @@ class Host:
 
     run: Path
     foreign: dict[int, tuple[subprocess.Popen[bytes], int]] = field(default_factory=dict)
+    _looking: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def look(self) -> None:
         """Look once: who has ended holds nothing."""
-        alive = [process(pid, size) for pid, (each, size) in list(self.foreign.items()) if each.poll() is None]
-        write_state(self.run, card(*alive))
+        with self._looking:
+            alive = [process(pid, size) for pid, (each, size) in list(self.foreign.items()) if each.poll() is None]
+            write_state(self.run, card(*alive))
 
     def come(self, memory: int) -> subprocess.Popen[bytes]:
-        """A process of somebody else takes memory; until it is killed."""
+        """A process of somebody else takes memory, and is seen at once; until it is killed."""
         stranger = subprocess.Popen(["sleep", "1000"])
         self.foreign[stranger.pid] = stranger, memory
         (self.run / "stranger").write_text(str(stranger.pid))
+        self.look()  # a worker that starts now may be faster than the next look
         return stranger
 
     def leave(self) -> None:
