@@ -28,15 +28,17 @@ ROOT = Path(__file__).parents[2]
 PHANTOM = ROOT / "stacks" / "knee" / "fixtures" / "phantom.nii.gz"
 _BIN = Path(sys.executable).parent
 _CA = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
-_HOLD = "/run/hold-jobs"
+_HOLD = "hold-jobs.service"
 _STEPS = "pkill -{} -u knee -f '^/opt/farrier/envs/pipeline-'"  # the step's own program, and not its launcher
-_HOLDING = f"while [ -e {_HOLD} ]; do {_STEPS.format('STOP')}; sleep 0.05; done"
-# What a refused deploy must leave as it was: every file that Farrier or apt could write, and every process of a stack.
+_HOLDING = f"while :; do {_STEPS.format('STOP')}; sleep 0.05; done"
+# What a refused deploy must leave as it was: every file that Farrier or apt could write, and every process of a stack;
+# but for those of its timers, which come and go by themselves.
 _FINGERPRINT = (
     # The time of an env's or a model's folder says when a deploy last asked for it; their files count in full.
     "find /etc /opt/farrier /srv /usr/local -xdev -type d '(' -path '/opt/farrier/envs/*' -o -path '/srv/models/*' ')' "
     "-printf '%p %m %u\\n' -o -printf '%p %T@ %s %m %u\\n' 2>/dev/null | sort | sha256sum;"
-    "systemctl show --property=Id,MainPID,ActiveState 'knee*' 'hello*' caddy.service; dpkg-query -W | sha256sum"
+    "systemctl show --property=Id,MainPID,ActiveState 'knee-web*' 'knee-redis*' 'knee-worker*' knee.target 'hello*' "
+    "caddy.service; dpkg-query -W | sha256sum"
 )
 
 
@@ -127,11 +129,12 @@ class Site:
     @contextmanager
     def jobs_held(self) -> Iterator[None]:
         """Every step of a job that begins is stopped in its middle (SIGSTOP), and goes on at the end."""
-        self.run(f'touch {_HOLD}; nohup sh -c "{_HOLDING}" >/dev/null 2>&1 </dev/null &')
+        self.run(f'systemd-run -q --collect --unit={_HOLD} sh -c "{_HOLDING}"')
         try:
             yield
         finally:
-            self.host.run(f"rm -f {_HOLD}; sleep 0.2; {_STEPS.format('CONT')}")
+            # A signal that is under way comes before the end of the unit.
+            self.host.run(f"systemctl stop {_HOLD}; {_STEPS.format('CONT')}")
 
     def held(self) -> int:
         """How many jobs' steps are stopped now."""

@@ -12,7 +12,7 @@ from farrier.kinds.celery import start_burst
 from testbed import host
 from tests.e2e.site import deploy
 from tests.jobs.serving import BELLS, WORKERS, JobsHost, add_jobs, tree_with_jobs
-from tests.jobs.waking import Wakers
+from tests.jobs.waking import Wakers, states
 
 IDLE = 1  # seconds
 WAKE_UPS = 200
@@ -38,12 +38,6 @@ def asleep(jobs: JobsHost) -> JobsHost:
     jobs.run(f"systemctl reset-failed 'jobs*'; systemctl start {BELLS}")
     jobs.site.until(lambda: states(jobs) == ["asleep", "asleep"], "both workers sleep")
     return jobs
-
-
-def states(jobs: JobsHost) -> list[str]:
-    """What farrier-release says of the workers."""
-    units = {each["unit"]: each["state"] for each in jobs.site.statuses("jobs")["units"]}
-    return [units[f"{worker}.service"] for worker in WORKERS.split()]
 
 
 def ready(jobs: JobsHost) -> int:

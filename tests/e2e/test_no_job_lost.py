@@ -35,7 +35,7 @@ def test_every_accepted_job_ends_exactly_once(jobs: JobsHost, fault: Fault) -> N
 def test_a_worker_that_falls_asleep_wakes_for_every_job(jobs: JobsHost) -> None:
     """The quick part of tests/e2e/test_idle.py, which wakes workers 200 times."""
     with sleepy(jobs, 1):
-        found = Wakers(jobs, idle=1, seed=1).run(3, pause=0)  # of two workers: one that slept was woken by a job
+        found = Wakers(jobs, idle=1, seed=1).run(3, pause=0)
     print(found)
     assert found.wrong == []
     assert any(is_cold for _, is_cold in found.waits)

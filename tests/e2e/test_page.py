@@ -64,7 +64,7 @@ def test_a_file_that_is_no_scan_is_told_on_the_page(page: Page, tmp_path: Path) 
     wrong.write_bytes(b"no scan at all")
     page.set_input_files("#file", wrong)
     page.get_by_role("button", name="Analyse").click()
-    page.locator("#problem").wait_for(state="visible", timeout=10_000)
+    page.locator("#problem").wait_for(state="visible", timeout=30_000)
     assert page.locator("#problem").inner_text().strip()
 
 
@@ -83,7 +83,7 @@ def test_a_job_is_cancelled(site: Site, page: Page) -> None:
         page.get_by_role("button", name="Analyse").click()
         page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Cancel this job").click(timeout=_WITHIN)
-        page.get_by_role("heading", name="Cancelled").wait_for(timeout=10_000)
+        page.get_by_role("heading", name="Cancelled").wait_for(timeout=30_000)
 
 
 def test_the_api_is_shown_and_loads_nothing_that_the_policy_forbids(page: Page) -> None:

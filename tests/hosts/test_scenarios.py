@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LOGS = ROOT / "build" / "molecule"
 SCENARIOS = ("default", "trixie")
-MINUTES = 8
+MINUTES = 30
 
 
 class Scenario:

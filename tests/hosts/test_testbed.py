@@ -100,7 +100,7 @@ def boots(booted: Host) -> set[str]:
 def test_two_hosts_have_different_addresses_and_reach_each_other(both: dict[str, Host]) -> None:
     one, other = both.values()
     assert one.address != other.address
-    answer = one.run(f"timeout 3 bash -c 'head -c 7 </dev/tcp/{other.address}/22'")
+    answer = one.run(f"timeout 30 bash -c 'head -c 7 </dev/tcp/{other.address}/22'")
     assert answer.stdout == "SSH-2.0"
 
 

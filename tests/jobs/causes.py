@@ -118,7 +118,7 @@ def steps_killed(jobs: JobsHost, coming: Submission) -> list[Moment]:
 
     def once() -> None:
         jobs.working()
-        jobs.run(f"until pid=$(pgrep -nu jobs -f {_STEP}); do sleep 0.05; done; kill -9 $pid")
+        jobs.run(f"until pid=$(pgrep -nu jobs -f {_STEP}) && kill -9 $pid; do sleep 0.05; done")
 
     return _again(once, coming)
 

@@ -105,13 +105,20 @@ class Wakers:
             self.found.stops += 1
 
 
+def states(jobs: JobsHost) -> list[str]:
+    """What farrier-release says of the workers."""
+    units = {each["unit"]: each["state"] for each in jobs.site.statuses("jobs")["units"]}
+    return [units[f"{worker}.service"] for worker in _WORKERS]
+
+
 @contextmanager
 def sleepy(jobs: JobsHost, idle: int) -> Iterator[None]:
-    """Workers that sleep after so many seconds."""
+    """Workers that sleep after so many seconds; at first they do."""
     more = ("[Unit]", "StartLimitIntervalSec=0")  # that of the stack file is for its own `idle`
     jobs.drop_in("jobs-worker@", "sleepy", f"Environment=FARRIER_IDLE={idle}", *more)
     jobs.run(f"systemctl daemon-reload && systemctl restart {WORKERS}")
     try:
+        jobs.site.until(lambda: states(jobs) == ["asleep", "asleep"], "both workers sleep")
         yield
     finally:
         jobs.run("rm /etc/systemd/system/jobs-worker@.service.d/sleepy.conf && systemctl daemon-reload")

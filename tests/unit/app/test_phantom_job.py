@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.app.running_site import FIXTURES, Site, knee_pipeline
+from tests.unit.app.running_site import FIXTURES, Site, knee_pipeline, wait_for
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_phantom_goes_in_and_its_volumes_come_out(site: Site) -> None:
     truth = json.loads((FIXTURES / "phantom.json").read_text())["volumes_mm3"]
     assert measured == done["summary"]["volumes_mm3"]
     assert measured == {name: pytest.approx(volume, rel=0.05) for name, volume in truth.items()}
-    assert list((site.folder / "state/work").glob(f"{job}/*")) == []
+    wait_for(lambda: not list((site.folder / "state/work").glob(f"{job}/*")), "the work folder to go")
 
 
 def test_scan_that_cannot_be_read_ends_as_error_with_its_code(site: Site) -> None:

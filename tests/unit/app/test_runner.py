@@ -213,9 +213,9 @@ def _all_gone(work: Path) -> bool:
 
 
 def test_timeout_kills_the_whole_process_group(make: Make) -> None:
-    call = make(FAMILY + "    time.sleep(600)", timeout=1.5)
+    call = make(FAMILY + "    time.sleep(600)", timeout=5)
     began = time.monotonic()
-    with pytest.raises(StepError, match=r"within 1\.5 s") as raised:
+    with pytest.raises(StepError, match=r"within 5 s") as raised:
         run(call)
     assert raised.value.code == "TIMEOUT"
     assert time.monotonic() - began < 60
@@ -265,7 +265,7 @@ def test_step_dies_with_its_worker_and_takes_its_children_along(make: Make) -> N
     wait_for(lambda: (call.work / "pids").exists() and (call.work / "pids").read_text(), "the step's start")
     os.kill(worker, signal.SIGKILL)
     os.waitpid(worker, 0)
-    wait_for(lambda: _all_gone(call.work), "the step's end", 5)
+    wait_for(lambda: _all_gone(call.work), "the step's end")
 
 
 def test_step_sees_nothing_of_the_worker_s_environment(make: Make) -> None:

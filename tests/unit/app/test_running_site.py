@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from app.core.ledger import Workers, boot_clock, open_database
 from app.core.worker import HOPELESS
 from tests.unit.app.running_site import TOKEN, Site, holding_pipeline, is_running, wait_for
 
@@ -49,7 +50,7 @@ def test_job_of_a_killed_worker_process_is_done_after_all(site: Site) -> None:
     job = site.upload()
     first = wait_for(lambda: _starts(site), "the step's start")[0]
     os.kill(_pool_process(site), signal.SIGKILL)
-    again = wait_for(lambda: _starts(site)[1:], "the step's second start", 12)
+    again = wait_for(lambda: _starts(site)[1:], "the step's second start")
     assert not is_running(first)
     _release(site)
     assert site.wait_status(job, "complete")["summary"] == {"held": True}
@@ -63,7 +64,7 @@ def test_job_of_a_killed_worker_runs_again_once_a_worker_is_there(site: Site) ->
     os.killpg(site.processes["worker"].pid, signal.SIGKILL)
     site.processes.pop("worker").wait()
     site.start_worker()
-    wait_for(lambda: _starts(site)[1:], "the step's second start", 12)
+    wait_for(lambda: _starts(site)[1:], "the step's second start")
     _release(site)
     site.wait_status(job, "complete")
 
@@ -73,7 +74,7 @@ def test_cancelled_job_makes_room_for_the_next(site: Site) -> None:
     job, following = site.upload(), site.upload()
     (first,) = wait_for(lambda: _starts(site), "the step's start")
     assert site.post(f"/cancel/{job}").json()["error_code"] == "CANCELLED"
-    wait_for(lambda: not is_running(first), "the step's end", 5)
+    wait_for(lambda: not is_running(first), "the step's end")
     wait_for(lambda: _starts(site)[1:], "the next job's step")
     _release(site)
     site.wait_status(following, "complete")
@@ -115,7 +116,8 @@ def test_stopping_the_worker_ends_its_job_first_and_takes_no_other(site: Site) -
     wait_for(lambda: site.status(first)["status"] == "processing", "the first job's start")
     wait_for(lambda: _starts(site), "the step's start")
     site.processes["worker"].terminate()
-    wait_for(lambda: "Warm shutdown" in (site.folder / "worker.log").read_text(), "the worker's farewell")
+    workers = Workers(open_database(Path(site.environment["FARRIER_STATE"]) / "ledger"), boot_clock())
+    wait_for(lambda: workers.is_draining("worker@0"), "the worker to take no further job")
     _release(site)
     assert site.processes.pop("worker").wait(20) == 0
     assert site.status(first)["status"] == "complete"

@@ -47,7 +47,7 @@ def test_jobs_are_done_cancelled_and_begun_again(site: Site, environment: dict[s
     cancelled, job = site.upload(), site.upload()
     step = started(1)
     assert site.post(f"/cancel/{cancelled}").json()["error_code"] == "CANCELLED"
-    wait_for(lambda: not is_running(step), "the end of the cancelled step", 5)
+    wait_for(lambda: not is_running(step), "the end of the cancelled step")
     started(2)
     os.killpg(site.processes["worker"].pid, signal.SIGKILL)
     site.processes.pop("worker").wait()

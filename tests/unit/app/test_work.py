@@ -106,7 +106,7 @@ def test_step_of_a_job_that_was_taken_away_is_killed_and_leaves_nothing(workshop
     assert time.monotonic() - began < 50
     timer.join()
     pid = (tmp_path / "starts").read_text().strip()
-    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the step's end", 5)
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the step's end")
     assert left(workshop, "results") == left(workshop, "work") == []
 
 
@@ -170,7 +170,7 @@ def test_cancelled_job_ends_with_all_processes_of_its_step(workshop: Workshop, t
     pids = [int(pid) for pid in processes.split()]
     assert [is_running(pid) for pid in pids] == [True] * 3
     assert workshop.jobs.cancel(job.id)
-    wait_for(lambda: not any(is_running(pid) for pid in pids), "the end of the step's processes", 5)
+    wait_for(lambda: not any(is_running(pid) for pid in pids), "the end of the step's processes")
     thread.join()
     ended = workshop.jobs.find(job.id)
     assert ended is not None
