@@ -135,4 +135,4 @@ def test_a_hanging_driver_is_told_and_nobody_waits_for_it(cards: Host) -> None:
     assert said(cards, "systemctl show -P NRestarts farrier-gpus") == "0\n"  # its sandbox lets it do all it does
     said(cards, f"sed -i 's/^hang 0/hang 1/' /run/fakegpu/nvml; {until(SHOWS.format('answer'))}")
     said(cards, "systemctl restart farrier-gpus")
-    assert "timeout" not in said(cards, "systemctl show -P Result farrier-gpus; journalctl -u farrier-gpus -n 9 -o cat")
+    assert "timed out" not in said(cards, "journalctl -u farrier-gpus -o cat"), "systemd had to kill what it stopped"

@@ -155,7 +155,7 @@ def test_a_reboot_that_is_allowed_waits_for_the_cards(host: Host) -> None:
 
 @pytest.mark.slow
 def test_a_driver_that_works_is_left_alone_until_it_is_to_be_replaced(host: Host) -> None:
-    host.run("rm /etc/apt/preferences.d/farrier-nvidia; apt-mark unhold linux-{image,headers}-amd64")
+    host.run("rm /etc/apt/preferences.d/farrier-nvidia; apt-mark unhold linux-image-amd64 linux-headers-amd64")
     load(host, "535.900.01")
     left = deploy(host)
     assert (left.code, left.changed) == (0, 0), left.output[-3000:]
